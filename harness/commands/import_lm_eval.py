@@ -12,8 +12,9 @@ from baseline_bench.core.display import Console
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.records import digest
-from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes, split_lines
+from baseline_bench.core.untrusted import DATA_LIMIT, parse_json, read_bytes
 from baseline_bench.evaluation import runs
+from baseline_bench.interop.sample_logs import UNNAMED_FILTER, look_up, read_lm_eval_samples
 from baseline_bench.rendering import leaderboard
 from baseline_bench.results import foreign
 from baseline_bench.results.bits import bits_to_hex
@@ -69,9 +70,9 @@ def _build_result(options: Options) -> ExternalResult:
     names = [name for name in scores if "," in name and not name.partition(",")[0].endswith("_stderr")]
     metric = _choose_one(options.metric, names, f"{task} has several scores", "--metric")
     path = options.samples or _find_samples_file(options.file, task)
-    samples = read_bytes(path, _FILE_ADVICE, DATA_LIMIT)
-    lines = _select_samples(_parse_samples(samples, path), path, metric, names)
-    right = [_parse_bit(line[metric.partition(",")[0]], path) for line in lines]
+    items = read_lm_eval_samples(path, _spell_metric(metric, names)).items
+    ids = sorted(map(int, items))
+    right = [items[str(number)].correct for number in ids]
     score = scores[metric]
     if type(score) not in (int, float) or not abs(sum(right) / len(right) - score) <= _SCORE_TOLERANCE:
         what = f"{path} gives {sum(right)} of {len(right)} right, {options.file} says {score!r:.60}"
@@ -82,39 +83,32 @@ def _build_result(options: Options) -> ExternalResult:
         candidate=options.name or _find_model_name(results),
         tool=f"lm-eval {results.get('lm_eval_version') or 'of an unknown version'}",
         task=task,
-        version=_text_or_none(_look_up(results, "versions", task)),
+        version=_text_or_none(look_up(results, "versions", task)),
         metric=metric.partition(",")[0],
         filter=metric.partition(",")[2],
-        shots=_count_or_none(_look_up(results, "n-shot", task)),
-        total=_count_or_none(_look_up(results, "n-samples", task, "original")),
+        shots=_count_or_none(look_up(results, "n-shot", task)),
+        total=_count_or_none(look_up(results, "n-samples", task, "original")),
         items=len(right),
         correct=bits_to_hex(right),
-        ids_sha256=digest([line["doc_id"] for line in lines]),
-        engine=_text_or_none(_look_up(results, "config", "model")),
-        dtype=_text_or_none(_look_up(results, "config", "model_args", "dtype")),
-        device=_text_or_none(_look_up(results, "config", "device")),
+        ids_sha256=digest(ids),
+        engine=_text_or_none(look_up(results, "config", "model")),
+        dtype=_text_or_none(look_up(results, "config", "model_args", "dtype")),
+        device=_text_or_none(look_up(results, "config", "device")),
         template_sha256=_text_or_none(results.get("chat_template_sha")),
-        max_tokens=_count_or_none(_look_up(results, "configs", task, "generation_kwargs", "max_gen_toks")),
+        max_tokens=_count_or_none(look_up(results, "configs", task, "generation_kwargs", "max_gen_toks")),
         results_sha256=hashlib.sha256(data).hexdigest(),
-        samples_sha256=hashlib.sha256(samples).hexdigest(),
+        samples_sha256=hashlib.sha256(read_bytes(path, _FILE_ADVICE, DATA_LIMIT)).hexdigest(),
     )
 
 
 def _parse_results(data: bytes, path: Path) -> Mapping[str, Any]:
     """Parse the results file and check that every part in use is an object."""
     results: Any = parse_json(data, str(path), _FILE_ADVICE)
-    scores, date = _look_up(results, "results"), _look_up(results, "date")
+    scores, date = look_up(results, "results"), look_up(results, "date")
     complete = isinstance(scores, dict) and bool(scores) and all(isinstance(value, dict) for value in scores.values())
     if not complete or type(date) not in (int, float) or not 0 <= date < _LATEST_TIME:
         raise BenchError(f"{path} is no results file of lm-eval", _FILE_ADVICE)
     return dict(results)
-
-
-def _look_up(value: object, *keys: str) -> Any:
-    """Return the value behind several keys, None where one is missing or its parent is not an object."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 def _choose_one(name: str | None, choices: Sequence[str], several: str, option: str) -> str:
@@ -137,40 +131,11 @@ def _find_samples_file(results: Path, task: str) -> Path:
     return path
 
 
-def _parse_samples(data: bytes, path: Path) -> list[dict[str, Any]]:
-    lines = [
-        parse_json(line, f"{path}, line {number}", _FILE_ADVICE, surrogates=True) for number, line in split_lines(data)
-    ]
-    if not all(isinstance(line, dict) and type(line.get("doc_id")) is int for line in lines):
-        raise BenchError(f"{path} is no samples file of lm-eval", _FILE_ADVICE)
-    return lines
-
-
-def _select_samples(
-    lines: Sequence[dict[str, Any]], path: Path, metric: str, names: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Select one filter's lines in item order.
-
-    Versions before 0.4.3 do not name the filter: they write every item once for each filter, in the order of the
-    scores.
-    """
-    key, _, chosen = metric.partition(",")
-    filters = list(dict.fromkeys(name.partition(",")[2] for name in names))
-    size, number = len({line["doc_id"] for line in lines}), filters.index(chosen)
-    if not any("filter" in line for line in lines) and size * len(filters) == len(lines):
-        lines = lines[size * number : size * (number + 1)]
-    matching = sorted((line for line in lines if line.get("filter", chosen) == chosen), key=lambda line: line["doc_id"])
-    if not matching or any(key not in line for line in matching):
-        raise BenchError(f"{path} has no {key} for each item under the filter {chosen}", _FILE_ADVICE)
-    if len({line["doc_id"] for line in matching}) != len(matching):
-        raise BenchError(f"{path} has an item twice", "give the samples of one run")
-    return matching
-
-
-def _parse_bit(value: object, path: Path) -> bool:
-    if type(value) not in (bool, int, float) or value not in (0, 1):
-        raise BenchError(f"{path}: a score of {value!r:.60} is neither right nor wrong", "give a metric of 0 and 1")
-    return bool(value)
+def _spell_metric(metric: str, names: Sequence[str]) -> tuple[str, str]:
+    """Spell a metric as samples may name it: versions before 0.4.3 number the filters, in the order of the scores."""
+    name, _, chosen = metric.partition(",")
+    filters = list(dict.fromkeys(each.partition(",")[2] for each in names))
+    return metric, f"{name},{UNNAMED_FILTER}-{filters.index(chosen) + 1}"
 
 
 def _find_model_name(results: Mapping[str, Any]) -> str:

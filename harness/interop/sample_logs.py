@@ -115,17 +115,30 @@ def read_log(path: Path, metrics: Sequence[str] = ()) -> SampleLog:
     if path.suffix != ".jsonl":
         model, samples = _read_inspect(path)
         return _build_log(path, "inspect", model, _list_inspect_scores(samples, path), metrics)
-    lines = [
-        parse_json(line, f"{path}, line {number}", _ADVICE, surrogates=True)
-        for number, line in split_lines(read_bytes(path, _ADVICE, DATA_LIMIT))
-    ]
-    if lines and all(isinstance(line, dict) and type(line.get("doc_id")) is int for line in lines):
+    lines = _parse_lines(path)
+    if _are_lm_eval_samples(lines):
         return _build_log(path, "lm-eval", None, _list_lm_eval_scores(lines, path), metrics)
     if lines and all(isinstance(line, dict) and isinstance(line.get("sample_id"), str) for line in lines):
         model = lines[0].get("model_id")
         scores = _list_every_eval_ever_scores(lines, path)
         return _build_log(path, "Every Eval Ever", _text_or_none(model), scores, metrics)
     raise BenchError(f"{path} is neither lm-eval's samples nor an instance-level file of Every Eval Ever", _ADVICE)
+
+
+def read_lm_eval_samples(path: Path, metrics: Sequence[str]) -> SampleLog:
+    """Read lm-eval's samples, whatever the name of their file; errors as in `read_log`."""
+    if not _are_lm_eval_samples(lines := _parse_lines(path)):
+        raise BenchError(f"{path} is no samples file of lm-eval", _ADVICE)
+    return _build_log(path, "lm-eval", None, _list_lm_eval_scores(lines, path), metrics)
+
+
+def _parse_lines(path: Path) -> list[Any]:
+    lines = split_lines(read_bytes(path, _ADVICE, DATA_LIMIT))
+    return [parse_json(line, f"{path}, line {number}", _ADVICE, surrogates=True) for number, line in lines]
+
+
+def _are_lm_eval_samples(lines: Sequence[Any]) -> bool:
+    return bool(lines) and all(isinstance(line, dict) and type(line.get("doc_id")) is int for line in lines)
 
 
 def _build_log(
@@ -206,9 +219,9 @@ def _list_lm_eval_scores(lines: list[dict[str, Any]], path: Path) -> Iterator[_L
 
 def _describe_lm_eval_item(line: Mapping[str, Any]) -> LoggedItem:
     doc, target = line.get("doc"), line.get("target")
-    text, read = _look_up(line, "resps", 0, 0), _look_up(line, "filtered_resps", 0)
+    text, read = look_up(line, "resps", 0, 0), look_up(line, "filtered_resps", 0)
     is_filtered = isinstance(text, str) and isinstance(read, str) and read != text
-    questions = (_look_up(doc, key) for key in _QUESTION_KEYS)
+    questions = (look_up(doc, key) for key in _QUESTION_KEYS)
     return LoggedItem(
         correct=False,
         question=next((question for question in questions if isinstance(question, str)), None),
@@ -233,14 +246,14 @@ def _read_inspect(path: Path) -> tuple[str | None, list[Any]]:
         samples: Any = [value for name, value in members if name != "header.json"]
     else:
         header = parse_json(read_bytes(path, _ADVICE, DATA_LIMIT), str(path), _ADVICE, surrogates=True)
-        samples = _look_up(header, "samples")
-    if not isinstance(_look_up(header, "eval"), dict) or not isinstance(samples, list):
+        samples = look_up(header, "samples")
+    if not isinstance(look_up(header, "eval"), dict) or not isinstance(samples, list):
         raise BenchError(f"{path} holds no samples", _ADVICE)
-    if (status := _look_up(header, "status")) != "success":
+    if (status := look_up(header, "status")) != "success":
         raise BenchError(f"{path}: its run did not finish (status {status!r:.60})", "finish it with inspect eval-retry")
-    if (completed := _look_up(header, "results", "completed_samples")) not in (None, len(samples)):
+    if (completed := look_up(header, "results", "completed_samples")) not in (None, len(samples)):
         raise BenchError(f"{path} holds {len(samples):,} of the {completed!r:.20} samples of its run", _ADVICE)
-    return _text_or_none(_look_up(header, "eval", "model")), samples
+    return _text_or_none(look_up(header, "eval", "model")), samples
 
 
 def _list_inspect_scores(samples: list[Any], path: Path) -> Iterator[_LoggedScore]:
@@ -251,7 +264,7 @@ def _list_inspect_scores(samples: list[Any], path: Path) -> Iterator[_LoggedScor
         if sample.get("error") is not None or not isinstance(scores, dict) or not scores:
             raise BenchError(f"{path}: sample {sample['id']} has an error or no score", "finish the run with inspect")
         for scorer, score in scores.items():
-            value, answer = (_look_up(score, key) for key in ("value", "answer"))
+            value, answer = (look_up(score, key) for key in ("value", "answer"))
             item = _describe_inspect_item(sample, answer)
             for part, one in value.items() if isinstance(value, dict) else [("", value)]:
                 number = _INSPECT_VALUES.get(one, one) if isinstance(one, str) else one
@@ -260,10 +273,10 @@ def _list_inspect_scores(samples: list[Any], path: Path) -> Iterator[_LoggedScor
 
 
 def _describe_inspect_item(sample: Mapping[str, Any], answer: object) -> LoggedItem:
-    asked, text = sample.get("input"), _look_up(sample, "output", "completion")
-    turns = [[_look_up(turn, "role"), _look_up(turn, "content")] for turn in (asked if _is_list(asked) else [])]
+    asked, text = sample.get("input"), look_up(sample, "output", "completion")
+    turns = [[look_up(turn, "role"), look_up(turn, "content")] for turn in (asked if _is_list(asked) else [])]
     questions = [asked] if isinstance(asked, str) else [content for role, content in turns if role == "user"]
-    stop_reason = _look_up(sample, "output", "choices", 0, "stop_reason")
+    stop_reason = look_up(sample, "output", "choices", 0, "stop_reason")
     return LoggedItem(
         correct=False,
         question=_text_or_none(questions[-1]) if questions else None,
@@ -279,13 +292,13 @@ def _describe_inspect_item(sample: Mapping[str, Any], answer: object) -> LoggedI
 
 def _list_every_eval_ever_scores(lines: list[dict[str, Any]], path: Path) -> Iterator[_LoggedScore]:
     for line in lines:
-        score, is_correct = (_look_up(line, "evaluation", key) for key in ("score", "is_correct"))
+        score, is_correct = (look_up(line, "evaluation", key) for key in ("score", "is_correct"))
         if line.get("error") is not None:
             raise BenchError(f"{path}: {line['sample_id']} ended in an error", "evaluate it again")
         if type(is_correct) is not bool or score != is_correct:
             score = f"{score!r:.40}, is_correct {is_correct!r:.40}"
-        text, read = _look_up(line, "output", "raw", 0), _look_up(line, "answer_attribution", -1, "extracted_value")
-        question, golds = (_look_up(line, "input", key) for key in ("raw", "reference"))
+        text, read = look_up(line, "output", "raw", 0), look_up(line, "answer_attribution", -1, "extracted_value")
+        question, golds = (look_up(line, "input", key) for key in ("raw", "reference"))
         item = LoggedItem(
             correct=False,
             question=_text_or_none(question),
@@ -317,7 +330,7 @@ def _read_csv(path: Path) -> Iterator[_LoggedScore]:
         raise BenchError(f"{path}, line {rows.reader.line_num}: no CSV ({error})", _ADVICE) from None
 
 
-def _look_up(value: Any, *keys: str | int) -> Any:
+def look_up(value: Any, *keys: str | int) -> Any:
     """Return the value behind several keys and places; None where one is missing."""
     for key in keys:
         try:

@@ -19,7 +19,7 @@ from baseline_bench.results.board import Row
 from baseline_bench.results.duplicates import AnswerForms, CopySearch, Repetition, StoredRow
 from baseline_bench.results.entries import AuditedEntry, EntryFault, RegradeFunction
 from baseline_bench.results.entry import Entry, Result
-from baseline_bench.results.history import FolderHistory
+from baseline_bench.results.history import NO_HISTORY, FolderHistory
 from baseline_bench.results.retractions import Regrade
 
 # A check of an entry takes milliseconds without judgements, and a second with those of a whole test split.
@@ -89,39 +89,37 @@ def check_leaderboards(
         BenchError: there is no such folder or no git repository, or git does not know the base.
     """
     names = leaderboard.list_boards(folder)
-    base_history = None if base is None else history.read_folder_history(folder, base)
+    base_history = NO_HISTORY if base is None else history.read_folder_history(folder, base)
     records = {board.name: leaderboard.read_board_records(board) for board in leaderboard.list_folders(folder)}
     checked_entries = _check_entries(folder, records, regrade, base_history)
+    readable = [(checked.file, checked.entry) for checked in checked_entries if checked.entry is not None]
     entries_by_board = {name: [one for one in checked_entries if one.file.startswith(f"{name}/")] for name in names}
     rows = _list_counting_rows(folder, checked_entries, records)
     search = duplicates.find_copied_answers(rows)
     known, pages = _check_pages(folder, entries_by_board, records)
     store_faults = list(_find_store_faults(folder, checked_entries, search))
-    accepted = accept_unreachable and (base_history is None or companions.STORE_FILE in base_history.unchanged)
+    accepted = accept_unreachable and (base is None or companions.STORE_FILE in base_history.unchanged)
     faults = [
         *([] if accepted else store_faults),
         *_find_unread_rows(folder, checked_entries, base_history),
         *_find_changed_files(folder, checked_entries, base_history),
-        *_find_changed_claims(folder, entries_by_board, base_history),
+        *_find_changed_claims(folder, readable, base_history),
         *_find_entry_faults(folder, checked_entries, base_history),
+        *_find_contradictions(folder, readable, base_history),
         *_find_repetitions(rows, search),
         *_find_record_faults(folder, records, base_history),
         *stray_files.find_stray_files(folder, names),
         *pages,
     ]
-    notes = [*_note_equal_weights(folder, checked_entries), *_note_related_copies(search.copies)]
-    notes += [*_note_missing_regrades(rows, records), *_note_advisories(folder, checked_entries, known)]
+    notes = [*_note_equal_weights(folder, readable), *_note_related_copies(search.copies)]
+    notes += [*_note_missing_regrades(rows, records), *_note_advisories(folder, readable, known)]
     notes += [make_visible(f"note: {fault.file}: {fault.what}") for fault in store_faults if accepted]
     checks = _describe_checks(names, checked_entries, base_history, regraded=regrade is not None)
     return CheckReport(tuple(sorted(faults, key=lambda fault: (fault.file, fault.what))), tuple(notes), checks)
 
 
 def _describe_checks(
-    names: Sequence[str],
-    checked_entries: Sequence[CheckedEntry],
-    base_history: FolderHistory | None,
-    *,
-    regraded: bool,
+    names: Sequence[str], checked_entries: Sequence[CheckedEntry], base_history: FolderHistory, *, regraded: bool
 ) -> str:
     trusted = sum(checked.trusted for checked in checked_entries)
     unread = sum(checked.unreachable is not None for checked in checked_entries)
@@ -131,8 +129,7 @@ def _describe_checks(
         f"{len(checked_entries) - trusted:,} entries ({read})",
         f"pages, records and claims of {len(names):,} boards",
     ]
-    if base_history is not None:
-        commit = base_history.commit[:12]
+    if commit := base_history.commit[:12]:
         parts += [f"{trusted:,} more entries as {commit} holds them", f"every file of {commit}"]
     return f"checked {'; '.join(parts)}; repeated answers, names of weights, stray files"
 
@@ -141,7 +138,7 @@ def _check_entries(
     folder: Path,
     records: Mapping[str, StoredRecords],
     regrade: RegradeFunction | None,
-    base_history: FolderHistory | None,
+    base_history: FolderHistory,
 ) -> list[CheckedEntry]:
     unchecked: dict[str, str] = getattr(regrade, "unchecked", {})  # a Regrader's, of which each process has a copy
 
@@ -156,13 +153,13 @@ def _check_entries(
 
 
 def _check_entry(
-    path: Path, regrades: Sequence[Regrade], regrade: RegradeFunction | None, base_history: FolderHistory | None
+    path: Path, regrades: Sequence[Regrade], regrade: RegradeFunction | None, base_history: FolderHistory
 ) -> CheckedEntry:
     """Check the entry's files, and the re-grades of it where they or the entry are new."""
     board = path.parent
     file = f"{board.name}/{path.name}"
-    trusted = base_history is not None and _is_unchanged(board.parent, file, base_history)
-    unchanged = base_history.unchanged if base_history is not None and trusted else frozenset()
+    trusted = _is_unchanged(board.parent, file, base_history)
+    unchanged = base_history.unchanged if trusted else frozenset()
     records = [
         record
         for record in regrades
@@ -212,10 +209,8 @@ def _is_claims_file(file: str) -> bool:
 
 
 def _find_changed_files(
-    folder: Path, checked_entries: Iterable[CheckedEntry], base_history: FolderHistory | None
+    folder: Path, checked_entries: Iterable[CheckedEntry], base_history: FolderHistory
 ) -> Iterator[Fault]:
-    if base_history is None:
-        return
     has_store = (folder / companions.STORE_FILE).is_file()
     read = {checked.file for checked in checked_entries if has_store and checked.unreachable is None}
     for file in base_history.changed:
@@ -233,13 +228,13 @@ def _find_changed_files(
         )
 
 
-def _advise_restoring(folder: Path, file: str, base_history: FolderHistory | None, advice: str | None = None) -> str:
+def _advise_restoring(folder: Path, file: str, base_history: FolderHistory, advice: str | None = None) -> str:
     """Advise how to restore a file that was sound before; else return `advice`, or advise to remove the entry."""
-    if base_history is not None and file in (base_history.frozen if advice is None else base_history.changed):
+    if file in (base_history.frozen if advice is None else base_history.changed):
         return format_command("git", "checkout", base_history.commit[:12], "--", format_path(folder, file))
     if advice is not None:
         return advice
-    if base_history is None:
+    if base_history is NO_HISTORY:
         return format_command("git", "checkout", "--", format_path(folder, file))
     return _advise_removing(folder, file)
 
@@ -256,9 +251,8 @@ def _advise_removing(folder: Path, file: str) -> str:
 
 
 def _find_entry_faults(
-    folder: Path, checked_entries: Iterable[CheckedEntry], base_history: FolderHistory | None
+    folder: Path, checked_entries: Iterable[CheckedEntry], base_history: FolderHistory
 ) -> Iterator[Fault]:
-    readable: list[tuple[str, Entry]] = []
     for checked in checked_entries:
         for flaw in checked.problems:
             # Where the entry is readable, a flaw with advice lies in another file or in what reads the entry.
@@ -269,27 +263,24 @@ def _find_entry_faults(
                 fix or _advise_restoring(folder, checked.file, base_history, flaw.advice),
             )
         yield from checked.record_faults
-        if checked.entry is not None:
-            readable.append((checked.file, checked.entry))
-    # Entries of the base come first and count as right, whatever time a later entry gives itself.
-    frozen = base_history.frozen if base_history is not None else frozenset()
-    readable.sort(key=lambda item: (item[0] not in frozen, item[1].created, item[0]))
-    for file, what, other_file in _find_contradictions(readable):
-        compare = format_command("bench", "compare", format_path(folder, other_file), format_path(folder, file))
-        fix = f"see what differs by {compare}; score again what has the wrong name or label, under its own (--name)"
-        yield Fault(format_path(folder, file), f"{what} than in {other_file}", f"{fix}, and do not commit this row")
 
 
-def _find_contradictions(readable: Iterable[tuple[str, Entry]]) -> Iterator[tuple[str, str, str]]:
-    """Yield (file, what, first file) of entries that give a label or a name another meaning than the first one does."""
+def _find_contradictions(
+    folder: Path, readable: Iterable[tuple[str, Entry]], base_history: FolderHistory
+) -> Iterator[Fault]:
+    """Find entries that give a label or a name another meaning than the first one does."""
     first_seen: dict[tuple[str, str], tuple[object, str]] = {}
-    for file, entry in readable:
+    # Entries of the base come first and count as right, whatever time a later entry gives itself.
+    for file, entry in sorted(readable, key=lambda one: (one[0] not in base_history.frozen, one[1].created, one[0])):
         for subject, what, value in _list_fixed_values(entry):
             if value is None:  # unknown, such as the weights behind a server
                 continue
-            first_value, first_file = first_seen.setdefault((subject, what), (value, file))
+            first_value, other_file = first_seen.setdefault((subject, what), (value, file))
             if value != first_value:
-                yield file, f"{subject} has another {what}", first_file
+                compare = format_command("bench", "compare", format_path(folder, other_file), format_path(folder, file))
+                fix = f"see what differs by {compare}; score again what has the wrong name or label, under its own"
+                fix += " (--name), and do not commit this row"
+                yield Fault(format_path(folder, file), f"{subject} has another {what} than in {other_file}", fix)
 
 
 def _list_fixed_values(entry: Entry) -> Iterator[tuple[str, str, object]]:
@@ -355,17 +346,10 @@ def _find_unread_rows(
 
 
 def _find_changed_claims(
-    folder: Path, entries_by_board: Mapping[str, Sequence[CheckedEntry]], base_history: FolderHistory | None
+    folder: Path, readable: Iterable[tuple[str, Entry]], base_history: FolderHistory
 ) -> Iterator[Fault]:
     """Find claims that changed although rows of the merge-base already answer them."""
-    if base_history is None:
-        return
-    rows = [
-        Row(Path(checked.file).name, checked.entry)
-        for board in entries_by_board.values()
-        for checked in board
-        if checked.entry is not None and checked.file in base_history.frozen
-    ]
+    rows = [Row(Path(file).name, entry) for file, entry in readable if file in base_history.frozen]
     for file in base_history.changed:
         if not _is_claims_file(file) or not (folder / file).is_file():
             continue
@@ -378,11 +362,11 @@ def _find_changed_claims(
             yield Fault(format_path(folder, file), f"claim {claim!r:.80}: {part} changed after its runs", fix)
 
 
-def _note_advisories(folder: Path, checked_entries: Iterable[CheckedEntry], known: Sequence[Advisory]) -> Iterator[str]:
+def _note_advisories(folder: Path, readable: Iterable[tuple[str, Entry]], known: Sequence[Advisory]) -> Iterator[str]:
     """Note the rows whose numbers an advisory affects."""
-    for checked in checked_entries:
-        for advisory in () if checked.entry is None else advisories.find_advisories(checked.entry, known):
-            yield make_visible(f"note: {format_path(folder, checked.file)}: {advisory.describe()}")
+    for file, entry in readable:
+        for advisory in advisories.find_advisories(entry, known):
+            yield make_visible(f"note: {format_path(folder, file)}: {advisory.describe()}")
 
 
 def _note_related_copies(copies: Iterable[Repetition]) -> Iterator[str]:
@@ -407,16 +391,12 @@ def _note_missing_regrades(rows: Sequence[StoredRow], records: Mapping[str, Stor
             yield make_visible(f"note: {row.file}: {what}")
 
 
-def _note_equal_weights(folder: Path, checked_entries: Iterable[CheckedEntry]) -> Iterator[str]:
+def _note_equal_weights(folder: Path, readable: Iterable[tuple[str, Entry]]) -> Iterator[str]:
     """Note rows with equal weights whose names and models differ, one line a name."""
-    rows = [
-        (checked.entry.created, checked.file, checked.entry.result)
-        for checked in checked_entries
-        if checked.entry is not None
-    ]
     first_seen: dict[str, tuple[str, Result]] = {}
     noted_models: set[tuple[str, str]] = set()
-    for _, file, result in sorted(rows, key=lambda row: row[:2]):
+    for file, entry in sorted(readable, key=lambda item: (item[1].created, item[0])):
+        result = entry.result
         weights = result.model.weights_sha256
         if weights is None or result.model.identity is None:
             continue
@@ -429,7 +409,7 @@ def _note_equal_weights(folder: Path, checked_entries: Iterable[CheckedEntry]) -
 
 
 def _find_record_faults(
-    folder: Path, records: Mapping[str, StoredRecords], base_history: FolderHistory | None
+    folder: Path, records: Mapping[str, StoredRecords], base_history: FolderHistory
 ) -> Iterator[Fault]:
     """Find faulty records of every kind, and those about absent entries."""
     for board, stored in records.items():

@@ -99,9 +99,7 @@ def render_summary(judged: Sequence[JudgedClaims]) -> str:
 def format_claim_verdict(finding: JudgedClaim) -> str:
     """Format the verdict of a claim, marked as late where a contrast is younger than its rows."""
     timings = [one.timing for one in finding.judged if one.evidence is not None]
-    word = (
-        _REANALYSIS_VERDICTS.get(finding.verdict, finding.verdict) if "published before" in timings else finding.verdict
-    )
+    word = _format_verdict(finding.verdict, is_published="published before" in timings)
     for late in ("registration unknown", "post hoc"):
         if times := timings.count(late):
             return f"{late}: {word}" if times == len(timings) else f"{word}, {times} of {len(timings)} {late}"
@@ -111,19 +109,14 @@ def format_claim_verdict(finding: JudgedClaim) -> str:
 def format_verdict_counts(finding: JudgedClaim) -> str:
     """Count the contrasts of a claim by verdict: "supported on 5 of 8, not resolved on 3"."""
     is_published = any(one.timing == "published before" for one in finding.judged)
-    parts = [
-        f"{_REANALYSIS_VERDICTS.get(word, word) if is_published else word} on {count}"
-        for word, count in finding.counted.most_common()
-    ]
-    first, *rest = parts
+    counts = finding.counted.most_common()
+    first, *rest = [f"{_format_verdict(word, is_published=is_published)} on {count}" for word, count in counts]
     return ", ".join([f"{first} of {len(finding.judged)}", *rest])
 
 
 def format_contrast_verdict(judged: JudgedContrast) -> str:
     """Format the verdict of one contrast, with the items that would settle it, or why it is not judged."""
-    word: str = judged.verdict
-    if judged.timing == "published before":
-        word = _REANALYSIS_VERDICTS.get(word, word)
+    word = _format_verdict(judged.verdict, is_published=judged.timing == "published before")
     if judged.timing in ("post hoc", "registration unknown"):
         word = f"{judged.timing}: {word}"
     if judged.why:
@@ -133,6 +126,10 @@ def format_contrast_verdict(judged: JudgedContrast) -> str:
     if judged.evidence is not None and judged.evidence.choices > 1:
         word = f"{word}, newest of {judged.evidence.choices} pairs"
     return word
+
+
+def _format_verdict(word: str, *, is_published: bool) -> str:
+    return _REANALYSIS_VERDICTS.get(word, word) if is_published else word
 
 
 def _format_needed_items(judged: JudgedContrast) -> str:

@@ -234,7 +234,7 @@ def _row_cells(report: PullRequestReport, row: ProposedRow) -> Iterator[str]:
     counts = row.row.result.counts
     interval = wilson_interval(counts.correct, counts.total)
     yield table_cell(row.row.result.candidate)
-    yield f"{counts.total:,}" + (" (partial)" if row.row.result.selection.limit is not None else "")
+    yield f"{counts.total:,}" + (" (partial)" if row.row.partial else "")
     whole = ", ".join(f"{name} {value}" for name, value in aggregates.format_aggregates(row.row.result))
     yield table_cell(whole) if whole else f"{100 * counts.correct / counts.total:.2f}"
     yield _NO_VALUE if whole else f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"

@@ -1,6 +1,5 @@
 """Find what a branch adds to the leaderboards, and the rows at its merge-base, by git, file names and content."""
 
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -169,8 +168,6 @@ def _read_blobs(folder: Path, blobs: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _run_git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
-    command = ["git", "-C", str(folder), *arguments]
-    result = subprocess.run(command, input=given, capture_output=True, check=False)
-    if result.returncode != 0:
+    if (printed := history.run_git(folder, *arguments, given=given)) is None:
         raise BenchError(f"git cannot read {folder} ({' '.join(arguments[:1])})", _FSCK_ADVICE)
-    return result.stdout
+    return printed

@@ -26,6 +26,10 @@ class FolderHistory:
     unchanged: frozenset[str]
 
 
+NO_HISTORY = FolderHistory("", frozenset(), (), frozenset())
+"""Of a folder that is compared with nothing."""
+
+
 def read_folder_history(folder: Path, ref: str) -> FolderHistory:
     """Read the history of `folder` since HEAD left `ref`, including uncommitted changes.
 
@@ -64,12 +68,15 @@ def list_ignored_files(folder: Path, paths: Sequence[Path]) -> frozenset[Path]:
     return frozenset(by_name[name] for name in listed.split("\0") if name in by_name)
 
 
-def _git_output(folder: Path, *arguments: str, names: str = "") -> str | None:
-    """Return what git prints, or None if it fails; `names` is its standard input."""
-    command = ["git", "-C", str(folder), *arguments]
+def run_git(folder: Path, *arguments: str, given: bytes = b"") -> bytes | None:
+    """Return what git prints in a folder, or None if it fails; `given` is its standard input."""
     try:
-        data = names.encode("utf-8", "surrogateescape")
-        result = subprocess.run(command, input=data, capture_output=True, check=False)
+        result = subprocess.run(["git", "-C", str(folder), *arguments], input=given, capture_output=True, check=False)
     except FileNotFoundError:
         raise BenchError("git is not installed", "install it, or check without --base") from None
-    return result.stdout.decode("utf-8", "surrogateescape") if result.returncode == 0 else None
+    return result.stdout if result.returncode == 0 else None
+
+
+def _git_output(folder: Path, *arguments: str, names: str = "") -> str | None:
+    printed = run_git(folder, *arguments, given=names.encode("utf-8", "surrogateescape"))
+    return None if printed is None else printed.decode("utf-8", "surrogateescape")

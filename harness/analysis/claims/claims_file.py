@@ -140,12 +140,18 @@ class PublishedCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A hypothesis; `published` is what was reported before, in words."""
+class _ClaimHeader:
+    """A claim without its contrasts, whose keys depend on their test."""
 
     id: str
     hypothesis: str
     published: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(_ClaimHeader):
+    """A hypothesis; `published` is what was reported before, in words."""
+
     contrasts: tuple[Contrast, ...]
 
 
@@ -219,15 +225,6 @@ class _PublishedHeader:
     alpha: float
     families: Mapping[str, str]
     rows: tuple[PublishedCount, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _ClaimHeader:
-    """A claim without its contrasts, whose keys depend on their test."""
-
-    id: str
-    hypothesis: str
-    published: str
 
 
 def find_family(contrast: Contrast) -> str | None:

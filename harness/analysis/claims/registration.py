@@ -4,7 +4,7 @@ The times are commit times, which the committer controls: they keep honest peopl
 a squash resets a claim's time to its own.
 """
 
-import subprocess
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from baseline_bench.analysis.claims.evidence import ContrastEvidence, gather_evi
 from baseline_bench.analysis.claims.predictions import find_first_runs
 from baseline_bench.core.errors import BenchError
 from baseline_bench.results.board import Row
+from baseline_bench.results.history import run_git
 
 _HEADER_FIELDS = ("board", "task", "alpha", "least_items", "source", "all_items", "rows")
 
@@ -178,8 +179,4 @@ def _refuse_shallow_clone(path: Path, commits: set[str]) -> None:
 
 def _run_git(path: Path, *arguments: str) -> bytes | None:
     """Return what git prints in the file's folder, or None if it fails or is not installed."""
-    try:
-        result = subprocess.run(["git", "-C", str(path.parent), *arguments], capture_output=True, check=False)
-    except FileNotFoundError:
-        return None
-    return result.stdout if result.returncode == 0 else None
+    return run_git(path.parent, *arguments) if shutil.which("git") else None

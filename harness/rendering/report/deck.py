@@ -6,7 +6,7 @@ from statistics import fmean
 from baseline_bench.analysis.multiple_testing import MIN_SEEDS
 from baseline_bench.analysis.statistics import format_points
 from baseline_bench.core.markup import UNKNOWN_MARK, code_span, table_cell
-from baseline_bench.rendering.formatting import format_margin, format_warnings, render_table
+from baseline_bench.rendering.formatting import format_interval, format_margin, format_warnings, render_table
 from baseline_bench.rendering.page import explain_warnings
 from baseline_bench.rendering.report.axes import Figure
 from baseline_bench.rendering.report.bar_charts import summarise_outcomes
@@ -149,18 +149,22 @@ def _render_figures(figures: Sequence[Figure]) -> Iterator[str]:
 
 
 def _row_cells(line: ReportRow) -> Iterator[str]:
-    counts = line.entry.result.counts
-    low, high = line.interval
-    yield table_cell(line.title) + format_warnings(line.row)
-    yield f"{line.percent:.2f}"
-    yield f"{100 * low:.1f}–{100 * high:.1f}"
-    yield from format_base_comparison(line)
-    yield from (f"{100 * count / counts.total:.1f}" for count in (counts.strict, counts.unread, counts.cut))
     cost = None if line.made is None else line.made.cost
     speed = None if cost is None else cost.samples_per_second
-    yield UNKNOWN_MARK if line.loss is None else f"{line.loss:.3f}"
+    yield table_cell(line.title) + format_warnings(line.row)
+    yield from format_numbers(line)
     yield UNKNOWN_MARK if speed is None else f"{speed:,.1f}"
     yield UNKNOWN_MARK if cost is None else f"{cost.peak_memory / 2**30:.1f}"
+
+
+def format_numbers(line: ReportRow) -> Iterator[str]:
+    """Yield score, interval, comparison with the base, shares of strict, unread and cut answers, and final loss."""
+    counts = line.entry.result.counts
+    yield f"{line.percent:.2f}"
+    yield format_interval(line.interval)
+    yield from format_base_comparison(line)
+    yield from (f"{100 * count / counts.total:.1f}" for count in (counts.strict, counts.unread, counts.cut))
+    yield UNKNOWN_MARK if line.loss is None else f"{line.loss:.3f}"
 
 
 def format_base_comparison(line: ReportRow) -> tuple[str, str]:

@@ -17,11 +17,11 @@ from string import Template
 from typing import Any
 
 from baseline_bench.analysis.compare import compare_entries, explain_incomparability
-from baseline_bench.core.markup import UNKNOWN_MARK, make_visible
+from baseline_bench.core.markup import make_visible
 from baseline_bench.rendering.report.answers import GradedCompletions, ReportCompletions
 from baseline_bench.rendering.report.axes import Figure
 from baseline_bench.rendering.report.data import ReportRow, Study
-from baseline_bench.rendering.report.deck import NO_CHECKPOINTS, format_base_comparison, summarise_study
+from baseline_bench.rendering.report.deck import NO_CHECKPOINTS, format_numbers, summarise_study
 from baseline_bench.rendering.report.findings import ReportedClaim
 from baseline_bench.rendering.report.safe_text import to_html
 
@@ -106,15 +106,10 @@ def _render_group(base: str, lines: Sequence[ReportRow]) -> str:
 
 
 def _render_row(line: ReportRow) -> str:
-    counts = line.entry.result.counts
-    low, high = line.interval
-    cells = [f"{line.percent:.2f}", f"{100 * low:.1f}–{100 * high:.1f}", *format_base_comparison(line)]
-    cells += [f"{100 * count / counts.total:.1f}" for count in (counts.strict, counts.unread, counts.cut)]
-    cells.append(UNKNOWN_MARK if line.loss is None else f"{line.loss:.3f}")
     marks = line.row.marks
     warned = f", warned: {escape(make_visible(', '.join(marks)))}" if marks else ""
     name = f'<th scope="row"><code>{escape(make_visible(line.label))}</code>{warned}</th>'
-    return f"<tr>{name}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+    return f"<tr>{name}{''.join(f'<td>{escape(cell)}</td>' for cell in format_numbers(line))}</tr>"
 
 
 def _encode_json(value: Any) -> str:

@@ -71,10 +71,6 @@ def _parse(data: bytes, *_: object, **__: object) -> Any:
     return json.loads(data.decode())
 
 
-def _parse_lines(data: bytes, _: Path) -> list[Any]:
-    return [json.loads(line) for line in data.decode().split("\n") if line]
-
-
 def _split_everywhere(data: bytes) -> Any:
     return ((number, line.encode()) for number, line in enumerate(data.decode().splitlines(), 1))
 
@@ -84,9 +80,11 @@ _JSON = Check(_IMPORT + "parse_json", _parse)
 _SCORE = Check(_IMPORT + "_SCORE_TOLERANCE", _Anything())
 _DATE = Check(_IMPORT + "_LATEST_TIME", float("inf"))
 _FILE = Check(_IMPORT + "_parse_results", _parse)
-_LINES = Check(_IMPORT + "_parse_samples", _parse_lines)
-_CHOSEN = Check(_IMPORT + "_select_samples", lambda lines, *_: lines[4:])
-_BIT = finds(_IMPORT + "_parse_bit", True)
+_LOGS = "interop.sample_logs:"
+_LINE_JSON = Check(_LOGS + "parse_json", _parse)
+_LINES = finds(_LOGS + "_are_lm_eval_samples", True)
+_CHOSEN = Check(_LOGS + "_choose_measure", lambda measures, *_: measures[-1])
+_BIT = finds(_LOGS + "_parse_score", True)
 _BY_NAME, _BY_ORDER = _lines(named=True), _lines(named=False)
 _HALF = "".join(_BY_ORDER.splitlines(keepends=True)[:6])
 _OLD, _HAND = "lm-evaluation-harness 0.4.2 named no filters", "found by hand"
@@ -120,18 +118,19 @@ CASES = (
     _bad("deeply nested", lambda _: "[" * 100_000, _BY_NAME, "filters by name", _FILE, then=RecursionError),
     _bad("no numbers of items", _kept, _BY_NAME.replace("doc_id", "id"), "filters by name", _LINES, then=KeyError),
     _bad("an item beyond all numbers", _kept, _BY_NAME.replace('"doc_id": 0', '"doc_id": 1e999'), "filters by name",
-         _LINES, then=ValueError),
-    _bad("an item twice", _kept, _BY_NAME.replace('"doc_id": 1', '"doc_id": 0'), "filters by name", _CHOSEN),
-    _bad("no score of an item", _kept, _BY_NAME.replace("exact_match", "acc"), "filters by name", _CHOSEN,
-         then=KeyError),
-    _bad("half a line", _kept, _BY_NAME[:-20], "separators in a text", _LINES, then=json.JSONDecodeError),
-    _bad("half a filter", _kept, _HALF, "one filter without its name", _CHOSEN, _SCORE, source=_OLD),
+         _LINES, _LINE_JSON, then=ValueError),
+    _bad("an item twice", _kept, _BY_NAME.replace('"doc_id": 1', '"doc_id": 0'), "filters by name",
+         kept="items are kept by their numbers: one of two would be lost without it"),
+    _bad("no score of an item", _kept, _BY_NAME.replace("exact_match", "acc"), "filters by name", _CHOSEN, _SCORE),
+    _bad("half a line", _kept, _BY_NAME[:-20], "separators in a text", _LINE_JSON, then=json.JSONDecodeError),
+    _bad("half a filter", _kept, _HALF, "one filter without its name", source=_OLD,
+         kept="a filter without an item is found where its items are counted"),
     _sound("filters by name", _kept, _BY_NAME, "a score that is no number"),
     _sound("filters by order", _kept, _BY_ORDER, "the other filter's score", source=_OLD),
     _sound("one filter without its name", _kept, "".join(_BY_ORDER.splitlines(keepends=True)[4:]), "half a filter",
            source=_OLD),
     _sound("separators in a text", _kept, _BY_NAME.replace('"a"', '"\u2028\u0085"'), "half a line",
-           Check(_IMPORT + "split_lines", _split_everywhere), source="str.splitlines splits at U+2028 and U+0085"),
+           Check(_LOGS + "split_lines", _split_everywhere), source="str.splitlines splits at U+2028 and U+0085"),
     _sound("a byte order mark", lambda text: f"\ufeff{text}", _BY_NAME, "deeply nested", _JSON,
            source="Windows", then=json.JSONDecodeError),
 )  # fmt: skip
