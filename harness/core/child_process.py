@@ -198,16 +198,17 @@ def call_in_child(function: str, argument: object, processes: int = 1) -> Any:
         BenchError: the one that the child raised; or the child ended without a result, because it was killed or by a
             bug, whose traceback it printed.
     """
-    with early_processes.take(function, lambda: ChildProcess(function, processes)) as process:
+    begun = early_processes.take(function, lambda: ChildProcess(function)) if processes == 1 else None
+    with begun or ChildProcess(function, processes) as process:
         return process.ask(argument)
 
 
-def begin_call(function: str, processes: int = 1, *arguments: str) -> None:
-    """Start the processes that the next `call_in_child` of this function uses, if `early_processes` is open.
+def begin_call(function: str, *arguments: str) -> None:
+    """Start the process that the next `call_in_child` of this function uses, if `early_processes` is open.
 
-    They import the function's module and call its `begin`, if it has one, with the arguments, to import what it needs.
+    It imports the function's module and calls its `begin`, if it has one, with the arguments, to import what it needs.
     """
-    early_processes.begin(function, lambda: ChildProcess(function, processes, arguments))
+    early_processes.begin(function, lambda: ChildProcess(function, 1, arguments))
 
 
 class ChildProcess:

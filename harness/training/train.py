@@ -88,9 +88,13 @@ class TrainingPlan:
 
 
 def begin_training(options: TrainingOptions) -> None:
-    """Start the process that will train, which imports the trainer; errors as of `recipes.read_recipe`."""
+    """Start the process that will train, which imports the trainer; errors as of `recipes.read_recipe`.
+
+    Several processes start only after their number was checked.
+    """
     recipe = recipes.read_recipe(options.recipe, options.sets, options.base)
-    child_process.begin_call(_TRAIN_FUNCTION, options.gpus, recipes.resolve_path(recipe, "trainer"))
+    if options.gpus == 1:
+        child_process.begin_call(_TRAIN_FUNCTION, recipes.resolve_path(recipe, "trainer"))
 
 
 def plan_training(options: TrainingOptions, console: Console, tasks: Sequence[str] = ()) -> TrainingPlan:

@@ -72,7 +72,7 @@ def test_a_call_uses_the_process_that_was_begun_for_it(monkeypatch):
     """It has called the module's `begin` with the arguments by then; the next call has a process of its own."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
     with early_processes.early_processes():
-        child_process.begin_call("early_child:tell", 1, "a", "b")
+        child_process.begin_call("early_child:tell", "a", "b")
         told = child_process.call_in_child("early_child:tell", None)
         again = child_process.call_in_child("early_child:tell", None)
     assert (told["begun"], again["begun"]) == (["a", "b"], [])

@@ -11,12 +11,12 @@ import pytest
 import tiny
 import tiny_study
 import torch
-from baseline_bench.core import machine
+from baseline_bench.core import child_process, machine
 from baseline_bench.core.display import Console
 from baseline_bench.evaluation.provenance import describe_program
 from baseline_bench.models import weights
 from baseline_bench.results import candidate
-from baseline_bench.training import worker
+from baseline_bench.training import train, worker
 from corpus import candidates
 from tiny_study import SCRIPTED, STEPS, bench, history, only
 
@@ -288,3 +288,12 @@ def test_what_was_asked_is_kept_as_a_recipe(prepared):
     assert [row[0] for row in rows[:2]] == ["rows-1", "rows-2"]
     assert all(0 < start < len(ids) for _, start, ids in rows)
     assert 'trainer = "full"' in (run / "recipe.toml").read_text()
+
+
+@pytest.mark.parametrize(("gpus", "begun"), [(1, 1), (2, 0), (400, 0), (-1, 0)])
+def test_only_one_process_begins_before_its_number_is_checked(monkeypatch, gpus, begun):
+    """A mistyped number starts no four hundred imports of torch."""
+    started: list[tuple[str, ...]] = []
+    monkeypatch.setattr(child_process, "begin_call", lambda *given: started.append(given))
+    train.begin_training(train.TrainingOptions(recipe="lora-main", gpus=gpus))
+    assert [trainer for _, trainer in started] == ["lora"] * begun
