@@ -93,19 +93,16 @@ def check_leaderboards(
     records = {board.name: leaderboard.read_board_records(board) for board in leaderboard.list_folders(folder)}
     checked_entries = _check_entries(folder, records, regrade, base_history)
     readable = [(checked.file, checked.entry) for checked in checked_entries if checked.entry is not None]
-    entries_by_board = {name: [one for one in checked_entries if one.file.startswith(f"{name}/")] for name in names}
     rows = _list_counting_rows(folder, checked_entries, records)
     search = duplicates.find_copied_answers(rows)
-    known, pages = _check_pages(folder, entries_by_board, records)
+    known, pages = _check_pages(folder, names, checked_entries, records)
     store_faults = list(_find_store_faults(folder, checked_entries, search))
     accepted = accept_unreachable and (base is None or companions.STORE_FILE in base_history.unchanged)
     faults = [
         *([] if accepted else store_faults),
-        *_find_unread_rows(folder, checked_entries, base_history),
         *_find_changed_files(folder, checked_entries, base_history),
         *_find_changed_claims(folder, readable, base_history),
-        *_find_entry_faults(folder, checked_entries, base_history),
-        *_find_contradictions(folder, readable, base_history),
+        *_find_entry_faults(folder, checked_entries, readable, base_history),
         *_find_repetitions(rows, search),
         *_find_record_faults(folder, records, base_history),
         *stray_files.find_stray_files(folder, names),
@@ -251,8 +248,13 @@ def _advise_removing(folder: Path, file: str) -> str:
 
 
 def _find_entry_faults(
-    folder: Path, checked_entries: Iterable[CheckedEntry], base_history: FolderHistory
+    folder: Path,
+    checked_entries: Sequence[CheckedEntry],
+    readable: Iterable[tuple[str, Entry]],
+    base_history: FolderHistory,
 ) -> Iterator[Fault]:
+    """Find entries that are out of reach, faulty, or contradict an earlier one."""
+    yield from _find_unread_rows(folder, checked_entries, base_history)
     for checked in checked_entries:
         for flaw in checked.problems:
             # Where the entry is readable, a flaw with advice lies in another file or in what reads the entry.
@@ -263,6 +265,7 @@ def _find_entry_faults(
                 fix or _advise_restoring(folder, checked.file, base_history, flaw.advice),
             )
         yield from checked.record_faults
+    yield from _find_contradictions(folder, readable, base_history)
 
 
 def _find_contradictions(
@@ -335,11 +338,11 @@ def _find_store_faults(folder: Path, checked_entries: Iterable[CheckedEntry], se
 
 
 def _find_unread_rows(
-    folder: Path, checked_entries: Iterable[CheckedEntry], base_history: FolderHistory | None
+    folder: Path, checked_entries: Iterable[CheckedEntry], base_history: FolderHistory
 ) -> Iterator[Fault]:
     """Find new rows whose files are out of reach: nobody has seen that their numbers follow from their answers."""
-    for checked in checked_entries:
-        if checked.unreachable is not None and base_history is not None and checked.file not in base_history.unchanged:
+    for checked in () if base_history is NO_HISTORY else checked_entries:
+        if checked.unreachable is not None and checked.file not in base_history.unchanged:
             what = f"is new since the base, and a file of it was not read: {checked.unreachable}"
             fix = "make the store reachable; --accept-unreachable-store accepts rows of the base alone"
             yield Fault(format_path(folder, checked.file), what, fix)
@@ -420,13 +423,14 @@ def _find_record_faults(
 
 
 def _check_pages(
-    folder: Path, entries_by_board: Mapping[str, Sequence[CheckedEntry]], records: Mapping[str, StoredRecords]
+    folder: Path, names: Sequence[str], checked_entries: Sequence[CheckedEntry], records: Mapping[str, StoredRecords]
 ) -> tuple[tuple[Advisory, ...], list[Fault]]:
     """Return the advisories, and the faults of the pages, or of the advisories that no page can be rendered without."""
     try:
         known = advisories.read_advisories(folder)
     except BenchError as error:
         return (), [Fault(format_path(folder, advisories.FILE), error.what, error.way_out or _RECORD_ADVICE)]
+    entries_by_board = {name: [one for one in checked_entries if one.file.startswith(f"{name}/")] for name in names}
     return known, list(_find_stale_pages(folder, entries_by_board, records, known))
 
 

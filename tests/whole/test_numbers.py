@@ -52,7 +52,7 @@ def test_a_bound_is_the_same_text_everywhere() -> None:
     assert f"|? inconclusive {gap} ({low} to {high})|" in page
     assert f",{gap[1:]},{low},{high[1:]}," in render_csv(judged)
     assert f"{gap} points, 95 % interval {low} to {high}|" in comparison_text.render_markdown(tuned.entry, base.entry)
-    contest = ProposedComparison("base", base, found, found.p, (), ())
+    contest = ProposedComparison("base", base, found, found.p)
     told = PullRequestReport(
         "main", "0" * 40, None, "", (), (ProposedRow("counting", tuned, (contest,), (), (), ()),), (), 0
     )
