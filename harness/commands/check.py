@@ -233,7 +233,6 @@ def _check_rows(
     share = training_set.supervised / training_set.tokens
     mismatches, seam = _check_seams(samples, training_set, task, model_tokenizer)
     findings = mismatches[:MAX_SHOWN]
-    findings += [finding.message for finding in diagnose.check_token_ids(model.folder, training_set.rows)]
     facts = [
         ("rows", f"{len(training_set.rows):,}, digest {training_set.sha256[:12]}"),
         ("tokens", f"{training_set.tokens:,}, {training_set.tokens / len(training_set.rows):.0f} a row"),
@@ -255,10 +254,10 @@ def _check_rows(
     low, high = USUAL_SUPERVISED_SHARE
     if not low <= share <= high:
         findings.append(f"{share:.1%} of the tokens are supervised, where {low:.0%} to {high:.0%} is usual")
+    noticed = diagnose.check_token_ids(model.folder, training_set.rows)
     if _is_adapter(recipe.options):  # which trains no row of the embedding
-        untrained = diagnose.check_trained_tokens(model.folder, model_tokenizer)
-        findings += [finding.message for finding in untrained]
-    return findings + _find_missing_targets(recipe.options, config)
+        noticed += diagnose.check_trained_tokens(model.folder, model_tokenizer)
+    return findings + [finding.message for finding in noticed] + _find_missing_targets(recipe.options, config)
 
 
 def _check_seams(
