@@ -5,7 +5,7 @@ import tiny
 from baseline_bench import cli
 
 # What the code needs today. The aim is 40 files and 30 changes; raise a number only for what every row needs.
-MOST_FILES, MOST_CHANGES = 70, 54
+MOST_FILES, MOST_CHANGES = 70, 55
 SMALL = ("--task", "word-problems", "--limit", "1", "--engine", "transformers", "-o", "dtype=float32")
 
 
