@@ -93,7 +93,7 @@ def test_a_missing_package_is_one_line_with_the_extra(task, monkeypatch):
         raise ModuleNotFoundError(f"No module named {name!r}", name="reasoning_gym")
 
     monkeypatch.setattr(importlib, "import_module", absent)
-    with pytest.raises(BenchError, match=r"not installed: reasoning_gym.*pip install 'baseline-bench\[symbolic\]'"):
+    with pytest.raises(BenchError, match=r"not installed: reasoning_gym.*\[symbolic\]"):
         task.problems(Split())
     assert task.grade(Problem("test-0", "", "7", ""), Completion("#### 7", None, "stop")).correct
 
