@@ -394,7 +394,9 @@ def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(model, here, capfd):
     told_at_the_end = (
         "bench: stopped before the end; what is finished is kept, the same command goes on with the rest\n"
     )
-    assert (process.returncode, said.rpartition("requests\n")[2]) == (130, told_at_the_end)
+    assert process.returncode == 130
+    assert said.endswith(told_at_the_end)  # what it announced comes before
+    assert "Traceback" not in said
     (completions,) = here.glob("runs/*/completions.jsonl")
     kept = completions.read_bytes()
     told(capfd, *command)
