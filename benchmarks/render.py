@@ -17,8 +17,9 @@ PAGE = REPOSITORY_ROOT / "docs" / "performance.md"
 OPENING = """\
 # Performance
 
-Every figure was measured side by side, the arms in turns on one machine, and is the median of its repetitions with the
-least and the most of them in brackets; a ratio is one median over another, in brackets the ratios round by round.
+A figure is the median of its repetitions with the least and the most of them in brackets. Where a section says nothing
+else, the arms ran side by side, in turns on one machine. A ratio is one median over another, in brackets the ratios
+round by round.
 Each names its machine, and figures of two machines are not to be compared.
 `make benchmarks` measures what a CPU can tell, `benchmarks/gpu.sh` what takes a GPU, `python -m benchmarks.NAME` one
 question; results go to `benchmarks/results/`, from which `python -m benchmarks.render` makes this page.

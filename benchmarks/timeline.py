@@ -1,4 +1,4 @@
-"""Draws a trace of `--trace` as an SVG, a band for each process: `python -m benchmarks.timeline TRACE OUT.svg`."""
+"""Draw a trace of `--trace` as an SVG, a band for each process: `python -m benchmarks.timeline TRACE OUT.svg`."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ _HUES = ("#8b97a8", "#56b4e9", "#e69f00", "#cc79a7", "#0072b2", "#009e73", "#f0e
 _COLOURS = dict(zip((*GROUPS, "rest"), _HUES, strict=True))
 _NAMES = {"train_in_child": "training", "merge_in_child": "merge", "measure_in_child": "references", "vllm": "vLLM"}
 _WIDTH, _LEFT, _ROW, _TOP = 960, 100, 34, 46
-_LEAST = 0.3  # seconds; shorter spans are not seen
+_LEAST = 0.3  # seconds; shorter spans cannot be seen
 _LEVELS = 3  # spans around a span are drawn behind it
 
 
@@ -30,7 +30,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def draw(file: Path) -> str:
-    """The SVG of a trace."""
+    """Return the SVG of a trace."""
     events = [event for event in trace.read_events(file) if event["dur"] >= _LEAST * 1e6 and event["name"] != "wait"]
     start = min(event["ts"] for event in events)
     seconds = (max(event["ts"] + event["dur"] for event in events) - start) / 1e6
@@ -63,18 +63,18 @@ def draw(file: Path) -> str:
 
 
 def find_group(name: str) -> str:
-    """The kind of a phase."""
+    """Return the kind of a phase."""
     return next((group for group, begins in GROUPS.items() if name.startswith(begins)), "rest")
 
 
 def _holds(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> bool:
-    """Whether a span lies within another one."""
+    """Return whether a span is within another one."""
     ends = outer["ts"] + outer["dur"] >= inner["ts"] + inner["dur"]
     return outer is not inner and outer["ts"] <= inner["ts"] and ends and outer["dur"] > inner["dur"]
 
 
 def _draw_legend() -> list[str]:
-    """One square and word for each kind."""
+    """Draw one square and word for each kind."""
     return [
         f'<rect x="{4 + 118 * index}" y="10" width="12" height="12" fill="{colour}"/>'
         f'<text x="{22 + 118 * index}" y="20" fill="#1f2933">{group}</text>'
@@ -83,12 +83,12 @@ def _draw_legend() -> list[str]:
 
 
 def _read_names(file: Path) -> dict[int, str]:
-    """What each process is."""
+    """Return what each process is, by its id."""
     lines = (json.loads(line.rstrip(",")) for line in file.read_text(encoding="utf-8").splitlines()[1:] if line)
-    told = {line["pid"]: str(line["args"]["name"]) for line in lines if line.get("ph") == "M"}
+    names = {line["pid"]: str(line["args"]["name"]) for line in lines if line.get("ph") == "M"}
     return {
         pid: next((short for long, short in _NAMES.items() if long in name), name.rpartition(":")[2][:14])
-        for pid, name in told.items()
+        for pid, name in names.items()
     }
 
 

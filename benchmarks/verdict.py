@@ -1,4 +1,4 @@
-"""Time to a verdict: a scored base, and a candidate trained and scored with its base, by phases; beside lm-eval."""
+"""Measure the time to a verdict by phases: a scored base, and a candidate trained and scored; and lm-eval's."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def traced(where: Places, folder: Path, limit: int | None, *command: str) -> Mapping[str, float]:
-    """A command of bench with --trace: the whole, and its phases by kind."""
+    """Run a command of bench with --trace; return the seconds of the whole and of its phases by kind."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         file = Path(place) / "trace.json"
         words = _scoring.words(*command, "--runs", "runs", "--trace", str(file), where=where, limit=limit)
@@ -65,13 +65,13 @@ def traced(where: Places, folder: Path, limit: int | None, *command: str) -> Map
 
 
 def theirs(model: Path, where: Places, folder: Path, limit: int | None) -> Mapping[str, float]:
-    """lm-eval over the same questions."""
+    """Run lm-eval on the same questions."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         return _lm_eval.run(model, Path(place), where.mirror, eager=True, limit=limit)
 
 
 def group_phases(file: Path) -> dict[str, float]:
-    """The seconds of a trace's phases, summed by kind."""
+    """Sum the seconds of a trace's phases by kind."""
     events = trace.read_events(file)
     start, end = min(event["ts"] for event in events), max(event["ts"] + event["dur"] for event in events)
     main_pid = next(event["pid"] for event in events if event["ts"] == start)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from baseline_bench.core import trace
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, first_line
 from baseline_bench.core.types import TrainingExample
 from baseline_bench.trainers import _masks
 from baseline_bench.trainers._packing import PackedPass, count_tokens, pack_examples
@@ -88,7 +88,7 @@ class CudaGraphs:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                what = f"a pass of {size[0]} tokens cannot be recorded as a CUDA graph: {str(error).splitlines()[0]}"
+                what = f"a pass of {size[0]} tokens cannot be recorded as a CUDA graph: {first_line(error)}"
                 raise BenchError(what, "--set cuda_graph=false") from error
         with trace.span("check recorded passes"):
             for size, packed in pass_by_size.items():

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 from baseline_bench.core import machine, trace
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, first_line
 from baseline_bench.core.types import Job
 from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import weights
@@ -54,7 +54,7 @@ def load_base(job: Job, dtype: torch.dtype, **extra: Any) -> Any:
         )
     except (ValueError, OSError, KeyError, ImportError) as error:
         raise BenchError(
-            f"transformers {transformers.__version__} cannot load {folder}: {str(error).strip().splitlines()[0]}",
+            f"transformers {transformers.__version__} cannot load {folder}: {first_line(error)}",
             "check `attention` of the recipe; a newer transformers may know this architecture",
         ) from error
     absent = [*loading_info["missing_keys"], *loading_info["mismatched_keys"]]

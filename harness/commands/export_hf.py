@@ -11,7 +11,7 @@ from baseline_bench.analysis.statistics import wilson_interval
 from baseline_bench.core import plugins
 from baseline_bench.core.command_options import ENTRY, argument, board_option, leaderboards_option, option
 from baseline_bench.core.display import Console
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, first_line
 from baseline_bench.core.records import write_atomically
 from baseline_bench.core.untrusted import read_text
 from baseline_bench.evaluation import runs
@@ -148,7 +148,7 @@ def _read_card(path: Path) -> ModelCard:
     try:
         return ModelCard(text, ignore_metadata_errors=False)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise BenchError(f"{path}: its metadata cannot be read ({str(error).splitlines()[0]})", _CARD_ADVICE) from error
+        raise BenchError(f"{path}: its metadata cannot be read ({first_line(error)})", _CARD_ADVICE) from error
 
 
 def _find_base_model(result: Result) -> str | None:

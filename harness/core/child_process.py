@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -198,8 +199,8 @@ def call_in_child(function: str, argument: object, processes: int = 1) -> Any:
         BenchError: the one that the child raised; or the child ended without a result, because it was killed or by a
             bug, whose traceback it printed.
     """
-    begun = early_processes.take(function, lambda: ChildProcess(function)) if processes == 1 else None
-    with begun or ChildProcess(function, processes) as process:
+    start = partial(ChildProcess, function, processes)
+    with early_processes.take(function, start) if processes == 1 else start() as process:
         return process.ask(argument)
 
 
@@ -208,7 +209,7 @@ def begin_call(function: str, *arguments: str) -> None:
 
     It imports the function's module and calls its `begin`, if it has one, with the arguments, to import what it needs.
     """
-    early_processes.begin(function, lambda: ChildProcess(function, 1, arguments))
+    early_processes.begin(function, partial(ChildProcess, function, 1, arguments))
 
 
 class ChildProcess:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from baseline_bench.core import plugins, trace
 from baseline_bench.core.display import Console
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, first_line
 from baseline_bench.core.types import Model, Request, Split
 from baseline_bench.models import diagnose
 from baseline_bench.models.tokens import ModelTokenizer, encode_completion, encode_prompt
@@ -181,7 +181,7 @@ def _measure_reference(
         raise BenchError(f"{folder} does not fit on {device}", "free the GPU or take a smaller model") from error
     except (ValueError, OSError, KeyError) as error:
         raise BenchError(
-            f"transformers {transformers.__version__} cannot load {folder}: {str(error).strip().splitlines()[0]}",
+            f"transformers {transformers.__version__} cannot load {folder}: {first_line(error)}",
             "a newer transformers may know this architecture; code from a repository is never trusted",
         ) from error
     del network

@@ -12,7 +12,7 @@ import torch
 import transformers
 from accelerate import init_empty_weights
 from baseline_bench.core import machine
-from baseline_bench.core.errors import BenchError, suggest_extra
+from baseline_bench.core.errors import BenchError, first_line, suggest_extra
 from baseline_bench.models import weights
 from baseline_bench.models.adapter import MergeOptions
 from peft import PeftModel
@@ -79,7 +79,7 @@ def measure_fidelity(
         what = f"comparing the merged model does not fit on {device}"
         raise BenchError(what, "give fewer or shorter probes") from error
     except (ValueError, OSError, ImportError) as error:
-        what = f"the merged model cannot be compared: {str(error).splitlines()[0]}"
+        what = f"the merged model cannot be compared: {first_line(error)}"
         raise BenchError(what, f"{suggest_extra('train')} brings what adapters need") from error
     return Fidelity(divergence / positions, agreed / positions, positions)
 

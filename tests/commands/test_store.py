@@ -163,25 +163,25 @@ def test_a_store_out_of_reach_is_counted_and_fails_unless_accepted(place, capfd)
 def test_a_store_out_of_reach_hides_no_fault_of_a_file_that_is_here(place, capfd, tampered):
     """The row's loss history is in the store, and its completions are next to its entry."""
     add_row()
-    beside = BOARD / f"{NEW}{COMPLETIONS}"
+    companion = BOARD / f"{NEW}{COMPLETIONS}"
     lines = gzip.decompress(file_in_store(NEW).read_bytes())
-    beside.write_bytes(gzip.compress(lines.replace(b"1", b"2", 1) if tampered else lines))
+    companion.write_bytes(gzip.compress(lines.replace(b"1", b"2", 1) if tampered else lines))
     Path("store").rename("store2")
-    status, told = check(capfd, "--accept-unreachable-store")
-    assert (status, "completions_sha256 is not the digest" in told) == ((1, True) if tampered else (0, False))
-    assert "2 rows were checked without their completions" in told
+    status, output = check(capfd, "--accept-unreachable-store")
+    assert (status, "completions_sha256 is not the digest" in output) == ((1, True) if tampered else (0, False))
+    assert "2 rows were checked without their completions" in output
 
 
 def test_a_new_row_whose_store_is_out_of_reach_is_never_accepted(place, capfd):
     """Nobody has read what its numbers are said to follow from; rows of the base were checked when they came."""
     add_row()
     Path("store").rename("store2")
-    status, told = check(capfd, "--base", "main", "--accept-unreachable-store")
-    assert (status, f"{NEW}.json: is new since the base" in told) == (1, True)
+    status, output = check(capfd, "--base", "main", "--accept-unreachable-store")
+    assert (status, f"{NEW}.json: is new since the base" in output) == (1, True)
     git("add", "-A")
     git("commit", "-m", "rows")
-    status, told = check(capfd, "--base", "HEAD", "--accept-unreachable-store")
-    assert (status, "is new since the base" in told) == (0, False)
+    status, output = check(capfd, "--base", "HEAD", "--accept-unreachable-store")
+    assert (status, "is new since the base" in output) == (0, False)
 
 
 def test_a_comment_judges_no_row_whose_store_is_out_of_reach(place, capfd):
@@ -190,9 +190,9 @@ def test_a_comment_judges_no_row_whose_store_is_out_of_reach(place, capfd):
     Path("store").rename("store2")
     capfd.readouterr()
     assert cli.main(["pr-report", "--base", "main"]) == 0
-    told = capfd.readouterr().out
-    assert "rows were checked without their completions" in told
-    assert "1 new entry not judged, for faults" in told
+    output = capfd.readouterr().out
+    assert "rows were checked without their completions" in output
+    assert "1 new entry not judged, for faults" in output
 
 
 @pytest.fixture
@@ -245,7 +245,10 @@ def test_a_data_set_of_a_hub_is_a_store(hub, tmp_path, monkeypatch):
         done = bench(*checked, **settings, BENCH_CACHE="other")
         assert (done.returncode, "1 rows were checked without their completions" in done.stdout) == (1, True)
     sound = files[name]
-    for harmed, told in ((gzip.compress(b"{}\n"), "does not hold what its name says"), (None, "lacks its completions")):
+    for harmed, told in (
+        (gzip.compress(b"{}\n"), "does not hold what its name says"),
+        (None, "lacks its completions"),
+    ):
         files.clear()
         files.update({} if harmed is None else {name: harmed})
         done = bench(*checked, **address, BENCH_CACHE="other")

@@ -11,7 +11,7 @@ from baseline_bench.evaluation import engine_pool
 
 
 class Counted:
-    """Stands for a process, and tells whether it is closed."""
+    """Stands for a process, and knows whether it is closed."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -73,10 +73,10 @@ def test_a_call_uses_the_process_that_was_begun_for_it(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
     with early_processes.early_processes():
         child_process.begin_call("early_child:tell", "a", "b")
-        told = child_process.call_in_child("early_child:tell", None)
+        answer = child_process.call_in_child("early_child:tell", None)
         again = child_process.call_in_child("early_child:tell", None)
-    assert (told["begun"], again["begun"]) == (["a", "b"], [])
-    assert told["pid"] != again["pid"]
+    assert (answer["begun"], again["begun"]) == (["a", "b"], [])
+    assert answer["pid"] != again["pid"]
 
 
 @pytest.fixture

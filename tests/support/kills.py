@@ -36,11 +36,27 @@ class Work:
         prepare: makes what it needs in an empty folder.
         run: does it in the current folder, as often as it is asked to.
         result: what is compared with that of an unbroken run.
+        halfway: whether a kill left a part of the work; some kill must.
     """
 
     prepare: Callable[[Path], None]
     run: Callable[[], None]
     result: Callable[[Path], Any]
+    halfway: Callable[[Path], bool] = lambda _: True
+
+
+@dataclass
+class _HalvedFile:
+    """A file that takes a line in two writes, with a possible kill before each."""
+
+    file: Any
+    count_change: Callable[[], None]
+
+    def write(self, data: bytes) -> int:
+        for half in (data[: len(data) // 2], data[len(data) // 2 :]):
+            self.count_change()
+            self.file.write(half)
+        return len(data)
 
 
 def _run_counted(name: str, folder: Path, last: int, report: Any) -> None:
@@ -50,16 +66,23 @@ def _run_counted(name: str, folder: Path, last: int, report: Any) -> None:
     os.environ["BENCH_COMMIT"] = "0" * 40  # an entry names the commit, which may change while the tests run
     place, count = str(folder.resolve()), 0
 
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+    def count_change() -> None:
         nonlocal count
+        count += 1
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event in _CHANGES and arguments and isinstance(arguments[0], str | bytes | Path):
             if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
                 return
             if os.path.abspath(os.fsdecode(arguments[0])).startswith(place):  # noqa: PTH100 - no event of its own
-                count += 1
-                if count == last:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                count_change()
 
+    from baseline_bench.evaluation.runs import Run
+
+    write = Run._write  # an answer is appended to an open file, which is no event
+    Run._write = lambda run, file, *line: write(run, _HalvedFile(file, count_change), *line)
     sys.addaudithook(watch)
     WORKS[name].run()
     report.send(count)
@@ -84,7 +107,7 @@ def try_kills(name: str, place: Path, kills: int, seed: int = 7) -> int:
 
     Every folder ends with the result of a folder whose work was never killed.
     """
-    work, chance, folders, killed = WORKS[name], random.Random(seed), 0, 0
+    work, chance, folders, killed, halfway = WORKS[name], random.Random(seed), 0, 0, False
     prepared = place / f"{name}-prepared"
     prepared.mkdir()
     work.prepare(prepared)
@@ -97,8 +120,10 @@ def try_kills(name: str, place: Path, kills: int, seed: int = 7) -> int:
         folder = shutil.copytree(prepared, place / f"{name}-{folders}")
         while run_once(name, folder, chance.randint(1, changes + changes // 5) if killed < kills else 0) is None:
             killed += 1
+            halfway |= work.halfway(folder)
         result = work.result(folder)
         assert result == expected, (name, seed, folders, result, expected)
+    assert halfway, "no kill left a part of the work"
     return folders
 
 
@@ -154,6 +179,12 @@ def _read_score(folder: Path) -> Any:
     return json.loads(entry.read_bytes())["result_sha256"], len(ids), len(set(ids)), left
 
 
+def _has_some_answers(folder: Path) -> bool:
+    """Whether the run has some lines and not all, or half a line."""
+    lines = b"".join(path.read_bytes() for path in folder.glob("runs/*/completions.jsonl")).splitlines()
+    return 0 < len(lines) < ITEMS
+
+
 def _prepare_training(folder: Path) -> None:
     import tiny_study
 
@@ -177,6 +208,7 @@ def _count_children_here() -> None:
         return getattr(importlib.import_module(module), name)(argument, Console(sys.stdout, sys.stderr), 0)
 
     child_process.call_in_child = call_here
+    child_process.begin_call = lambda *_: None
 
 
 def _read_training(folder: Path) -> Any:
@@ -216,7 +248,7 @@ def _read_merge(folder: Path) -> Any:
 WORKS = {
     "entries": Work(lambda folder: (folder / "leaderboards").mkdir(), _write_entries, _digest_files),
     "pages": Work(_prepare_rows, _render_pages, _digest_files),
-    "scores": Work(_prepare_model, _score, _read_score),
+    "scores": Work(_prepare_model, _score, _read_score, _has_some_answers),
     "trainings": Work(_prepare_training, _train, _read_training),
     "merges": Work(_prepare_candidate, _merge, _read_merge),
 }

@@ -77,11 +77,11 @@ def test_known_models_are_fused_and_an_adapted_one_in_its_base(base, install, tm
 
 
 def test_a_kernel_that_changes_the_loss_stops_the_training(base, install):
-    """The message tells how to train without it."""
+    """The message says how to train without it."""
     install(1.5)
-    with pytest.raises(BenchError) as told:
+    with pytest.raises(BenchError) as raised:
         fused(tiny_training.plain(base.folder), base)
-    assert "fused_kernels=false" in told.value.way_out
+    assert "fused_kernels=false" in raised.value.way_out
 
 
 @pytest.mark.parametrize("error", [ImportError("no triton"), TypeError("another signature"), RuntimeError("no kernel")])

@@ -54,7 +54,7 @@ def entries(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("work", kills.WORKS)
 def test_work_killed_at_seeded_moments_ends_like_unbroken_work(work, tmp_path):
-    """Ten kills -9, each before a change of a file: nothing is lost, doubled, asked again or left behind."""
+    """Ten kills -9, each before a change of a file or within a line: nothing is lost, doubled, asked again or left."""
     assert kills.try_kills(work, tmp_path, 10)
 
 
