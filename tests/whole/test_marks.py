@@ -54,7 +54,7 @@ def lines(text: str, *words: str) -> list[str]:
 def told(*made: Row) -> str:
     """A pull request's comment about the second row against the first, and about the third."""
     found = compare_entries(made[1].entry, made[0].entry)
-    contest = ProposedComparison("base", made[0], found, found.p, (), ())
+    contest = ProposedComparison("base", made[0], found, found.p, ())
     new = (ProposedRow("counting", made[1], (contest,), (), (), ()), ProposedRow("counting", made[2], (), (), (), ()))
     return comment.render_comment(PullRequestReport("main", "0" * 40, None, "", (), new, (), 0))
 
