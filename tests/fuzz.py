@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).with_name("support")))
 import fuzzers
 from baseline_bench.core import bounded
 
+_MOST_MIB = 300  # what one mutated input may add to the peak of memory: the largest bodies and files are 64 MiB
+
 
 def main() -> int:
     """Draw targets and inputs until the time is up; a seed gives the same inputs again."""
@@ -35,8 +37,11 @@ def main() -> int:
             target = draw.choice(targets)
             case = fuzzers.mutate(draw.choice(target.samples), draw)
             cases[target.name] += 1
+            before = _read_peak_memory()
             try:
                 fuzzers.run_case(target, case)
+                grown = _read_peak_memory() - before
+                assert grown <= _MOST_MIB, f"the peak of memory rose by {grown} MiB"
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     raise
@@ -47,9 +52,13 @@ def main() -> int:
                     sys.stdout.write(f"{fault}: {error!s:.300}\n  {case[:1000]!r}\n")
                     sys.stdout.flush()
                     traceback.print_exc(limit=-6)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    memory = _read_peak_memory()
     sys.stdout.write(f"{sum(cases.values())} cases of {len(cases)} kinds, up to {memory} MiB, faults {dict(faults)}\n")
     return 1 if faults else 0
+
+
+def _read_peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 if __name__ == "__main__":

@@ -19,7 +19,18 @@ from baseline_bench.core.errors import BenchError
 from paths import ROOT
 from safetensors.torch import load_file
 
-from benchmarks import _folding, _scoring_peers, children, command_line, measuring, record, render, timeline, verdict
+from benchmarks import (
+    _folding,
+    _scoring_peers,
+    checks,
+    children,
+    command_line,
+    measuring,
+    record,
+    render,
+    timeline,
+    verdict,
+)
 from benchmarks.cpu_scoring import Peer
 from benchmarks.measuring import Arm, Target
 from benchmarks.record import Goal, Side, Spread
@@ -238,6 +249,15 @@ def test_the_command_line_is_measured(tmp_path):
     (day,) = [record.read(path) for path in tmp_path.iterdir()]
     question = day.questions["command_line"]
     assert {goal.ours for goal in question.targets} == set(question.arms) - {command_line.BARE}
+
+
+def test_the_checks_of_a_board_and_of_a_model_are_measured(tmp_path):
+    """The script runs: a sound board is checked cold and against a base, and the trace of a real run is read."""
+    assert checks.main(["--quick", "--results", str(tmp_path)]) == 0
+    (day,) = [record.read(path) for path in tmp_path.iterdir()]
+    *boards, model = day.questions["checks"].arms.values()
+    assert len(boards) == 2
+    assert 0 < model.measures["check_seconds"].median < model.measures["seconds"].median
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
