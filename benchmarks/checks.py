@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-checks-") as place:
         boards = {count: _fill_repository(Path(place) / str(count), count) for count in counts}
         arms = [arm for count, root in boards.items() for arm in _list_board_arms(root, count)]
-        models = [shape] if order.quick else [EMBEDDED, shape]
+        models: list[Path | str] = [shape] if order.quick else [EMBEDDED, shape]
         arms += [Arm(f"bench baseline, {_name(model)}", partial(_score, model, Path(place))) for model in models]
         samples = interleave(arms, order.repeats, warmups=0 if order.quick else 1)
     _keep(samples, order, _name(shape))

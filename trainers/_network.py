@@ -11,10 +11,12 @@ from typing import Any
 import torch
 import transformers
 from baseline_bench.core import machine, trace
-from baseline_bench.core.errors import BenchError, first_line
+from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Job
 from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import weights
+from baseline_bench.models.model_config import CONFIG_ERRORS
+from baseline_bench.models.tensor_check import explain_load_error
 from baseline_bench.trainers._options import Full
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -52,11 +54,9 @@ def load_base(job: Job, dtype: torch.dtype, **extra: Any) -> Any:
             output_loading_info=True,
             **extra,
         )
-    except (ValueError, OSError, KeyError, ImportError) as error:
-        raise BenchError(
-            f"transformers {transformers.__version__} cannot load {folder}: {first_line(error)}",
-            "check `attention` of the recipe; a newer transformers may know this architecture",
-        ) from error
+    except CONFIG_ERRORS as error:
+        way_out = "check `attention` of the recipe; a newer transformers may know this architecture"
+        raise explain_load_error(folder, error, way_out) from error
     absent = [*loading_info["missing_keys"], *loading_info["mismatched_keys"]]
     if absent:
         raise BenchError(f"{job.base.name} lacks weights: {', '.join(map(str, absent[:3]))}", "fetch the model again")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 # Names or problems of one kind that a message shows.
 MAX_SHOWN = 5
+_LONGEST = 300
 
 
 class BenchError(Exception):
@@ -58,6 +59,12 @@ def keep_first(problems: list[str]) -> list[str]:
 def first_line(error: BaseException) -> str:
     """Return the first line of another library's error; its class name if it has no text."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return another library's error in one line of at most 300 characters, with its class."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:_LONGEST].rstrip(": ")
 
 
 def suggest_name(name: str, known: Sequence[str], listing: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import transformers
 from baseline_bench.core import machine
-from baseline_bench.core.errors import BenchError, first_line
+from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
 from baseline_bench.engines import _teacher_forcing as teacher
 from baseline_bench.engines import _top_p_sampling as drawing
@@ -26,6 +26,8 @@ from baseline_bench.engines._cache import (
     pad_left,
 )
 from baseline_bench.models import weights
+from baseline_bench.models.model_config import CONFIG_ERRORS
+from baseline_bench.models.tensor_check import explain_load_error
 from baseline_bench.models.tokens import decode_completion, is_answer_finished
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -236,11 +238,8 @@ def _load_network(model: Model, device: torch.device, dtype: str) -> tuple[Any, 
         return network.to(device).eval(), tokenizer
     except torch.OutOfMemoryError as error:
         raise BenchError(f"{model.name} does not fit on {device}", "use a smaller model or -o device=cpu") from error
-    except (ValueError, OSError, KeyError, ImportError, RuntimeError) as error:
-        raise BenchError(
-            f"transformers {transformers.__version__} cannot load {model.folder}: {first_line(error)}",
-            "a newer transformers may know this architecture; code from a repository is never trusted",
-        ) from error
+    except CONFIG_ERRORS as error:
+        raise explain_load_error(model.folder, error) from error
 
 
 def _require_all_weights(model: Model, loading_info: dict[str, Any]) -> None:

@@ -18,10 +18,10 @@ from baseline_bench.core.records import digest, to_json_value
 from baseline_bench.core.types import IDENTITY_PARTS, Model, ModelIdentity, Value
 from baseline_bench.core.untrusted import read_object
 from baseline_bench.models import adapter, file_cache
+from baseline_bench.models.model_config import CONFIG_ERRORS
 from baseline_bench.models.tokenizer import list_ids
 from baseline_bench.models.tokens import SAMPLE_TEXT, ModelTokenizer
 from baseline_bench.models.weights import ADAPTER_CONFIG
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -31,11 +31,6 @@ _IGNORED_KEYS = ("transformers_version", "dtype", "torch_dtype", "use_cache", "a
 _TRAINABLE_KEYS = (
     *("architectures", "attention_dropout", "initializer_range", "max_position_embeddings"),
     *("pretraining_tp", "tie_word_embeddings", "vocab_size"),
-)
-# What transformers raises for a config.json that it does not know or accept.
-CONFIG_ERRORS = (
-    *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError),
-    StrictDataclassError,
 )
 # transformers 5 writes all parts of a processor into one file, transformers 4 each part into its own.
 _PROCESSOR_FILES = {

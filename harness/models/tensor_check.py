@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 import transformers
-from baseline_bench.core.errors import first_line
+from baseline_bench.core.errors import BenchError, describe_error, first_line
 from baseline_bench.core.findings import Finding, build_finding, build_unchecked
-from baseline_bench.models import identity
+from baseline_bench.models.model_config import CONFIG_ERRORS, RESTORE_CONFIG, load_config
 from baseline_bench.models.silence import silence_libraries
 from baseline_bench.models.weights import WRAPPER_NAME, Tensor, read_config, read_tensors
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.pytorch_utils import Conv1D
@@ -29,6 +29,8 @@ _MASK_NAME = re.compile(r"(^|\.)(attn|attention)\.bias$")
 # What PEFT puts into the names of a model that it wraps.
 _ADAPTER_NAME = re.compile(r"\.(lora_|base_layer\.|modules_to_save\.)")
 _MAX_SHOWN = 3
+_SPLIT = "transformers merges tensors that this format splits"
+_NEWER = "a newer transformers may know this architecture; code from a repository is never trusted"
 _UNWRAP = "names of tensors hold a wrapper of torch: unwrap the model (accelerate's unwrap_model) and save it again"
 
 
@@ -84,7 +86,7 @@ def name_weights(folder: Path, names: Iterable[str]) -> dict[str, str]:
         folder: a whole checkpoint; names do not change if transformers cannot build its model.
         names: of tensors, as that checkpoint or an adapter of it spells them.
     """
-    network = _build_network(folder)
+    network, _ = _build_network(folder)
     if network is None:
         return {name: name for name in names}
     return _rename(network, names)
@@ -106,34 +108,40 @@ def _list_conversions(network: Any) -> tuple[list[WeightRenaming], list[WeightCo
 
 def list_linear_layers(folder: Path) -> dict[str, bool]:
     """Return a model's linear layers by name, and whether each is the head; empty if transformers cannot build it."""
-    network = _build_network(folder)
+    network, _ = _build_network(folder)
     if network is None:
         return {}
     head, modules = network.get_output_embeddings(), network.named_modules()
     return {name: module is head for name, module in modules if isinstance(module, torch.nn.Linear | Conv1D)}
 
 
-def _build_network(folder: Path) -> Any:
-    """Build a model on torch's meta device, without weights; None if transformers cannot."""
+def explain_load_error(folder: Path, error: BaseException, way_out: str = _NEWER) -> BenchError:
+    """Say why transformers cannot load a model: its config.json, if that alone builds no network, else the error."""
+    _, fault = _build_network(folder)
+    what, reason = (folder, first_line(error)) if fault is None else (folder / "config.json", fault)
+    way_out = way_out if fault is None else f"{RESTORE_CONFIG}; {_NEWER}"
+    return BenchError(f"transformers {transformers.__version__} cannot load {what}: {reason}", way_out)
+
+
+def _build_network(folder: Path) -> tuple[Any, str | None]:
+    """Build a model on torch's meta device, without weights; None if transformers cannot, and its error."""
     with silence_libraries():
-        config = _load_config(folder)
-        if config is None or _count_layers(config) > len(read_tensors(folder)):  # as above
-            return None
         try:
+            config = load_config(folder)
+            if _count_layers(config) > len(read_tensors(folder)):  # as above
+                return None, None
             with torch.device("meta"):
-                return AutoModelForCausalLM.from_config(config)
-        except Exception:  # noqa: BLE001  # as above
-            return None
+                return AutoModelForCausalLM.from_config(config), None
+        except Exception as error:  # noqa: BLE001  # as above
+            return None, describe_error(error)
 
 
 def _load_config(folder: Path) -> Any:
-    """Load a checkpoint's configuration; None if transformers cannot, or finds several configurations of text in it."""
+    """Load a checkpoint's configuration; None if transformers cannot."""
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        config.get_text_config()  # a ValueError where there are several
-    except identity.CONFIG_ERRORS:
+        return load_config(folder)
+    except CONFIG_ERRORS:
         return None
-    return config
 
 
 def _count_layers(config: Any) -> int:
@@ -154,7 +162,7 @@ def _compare_tensors(network: Any, loaded: dict[str, Any], shapes: Mapping[str, 
 
 def _check_quantised(folder: Path, tensors: Sequence[Tensor]) -> list[Finding]:
     """Compare the names of quantised tensors with the modules of the model, each of which a format may give more."""
-    network = _build_network(folder)
+    network, _ = _build_network(folder)
     if network is None or _list_conversions(network)[1]:  # several tensors become one: formats do it differently
         return _check_unknown(folder, tensors)
     names, weights = _rename(network, (tensor.name for tensor in tensors)), dict(network.named_parameters())
@@ -189,7 +197,8 @@ def _check_unknown(folder: Path, tensors: Sequence[Tensor]) -> list[Finding]:
     """Report tensors of an adapter, unless config.json names adapters of its own, and that the rest is unchecked."""
     own = any(key.endswith("_lora") for key in read_config(folder))
     unused = [] if own else sorted(tensor.name for tensor in tensors if _ADAPTER_NAME.search(tensor.name))
-    reason = "transformers cannot build the network of its config.json, or merges tensors that this format splits"
+    _, fault = _build_network(folder)
+    reason = f"transformers builds no network of its config.json ({fault})" if fault else _SPLIT
     return [*([_report_unused(unused)] if unused else []), build_unchecked(reason)]
 
 
@@ -244,7 +253,7 @@ def _describe_unloadable(quantisation: Any) -> str | None:
     except (ImportError, RuntimeError, ValueError, TypeError) as error:
         reason = first_line(error)
         return f"the weights are quantised by {method}, and transformers cannot load them here: {reason}"
-    except identity.CONFIG_ERRORS:  # damaged settings, which the engine refuses itself
+    except CONFIG_ERRORS:  # damaged settings, which the engine refuses itself
         return None
     return None
 

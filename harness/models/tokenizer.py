@@ -15,6 +15,7 @@ from baseline_bench.core.bounded import BoundedFunction
 from baseline_bench.core.errors import BenchError, first_line
 from baseline_bench.core.types import Message, Model
 from baseline_bench.core.untrusted import read_json, read_object
+from baseline_bench.models.model_config import RESTORE_CONFIG, find_config_fault
 from baseline_bench.models.template_choice import TemplateChoice
 from baseline_bench.models.tokens import (
     SAMPLE_TEXT,
@@ -130,6 +131,8 @@ def _explaining_faults(folder: Path) -> Iterator[None]:
     except BenchError:
         raise
     except Exception as error:  # libraries raise exceptions of any type for a broken file
+        if (fault := find_config_fault(folder)) is not None:
+            raise BenchError(f"{folder / 'config.json'}: {fault}", RESTORE_CONFIG) from error
         way_out = "copy tokenizer.json and tokenizer_config.json of the base model into it"
         raise BenchError(f"no usable tokenizer in {folder}: {first_line(error)}", way_out) from error
 

@@ -165,6 +165,9 @@ CASES = (
     _bad("-1 layers", _HAND, configured(num_hidden_layers=-1), "two layers", _TENSORS),
     _bad("10^12 tokens", _HAND, configured(vocab_size=10**12), "two layers", _TENSORS),
     _sound("two layers", _HAND, configured(num_hidden_layers=2), "10^9 layers"),
+    _bad("text for a number", _HAND, configured(rms_norm_eps="x"), "another number", kept=_TWICE),
+    _bad("no heads", _HAND, configured(num_attention_heads=0), "another number", kept=_TWICE),
+    _sound("another number", _HAND, configured(rms_norm_eps=1e-5), "text for a number"),
     _bad("99 MB of header", "safetensors", written(SINGLE_FILE, _HEADER), "two layers", kept=_TWICE),
     Case(
         "an endless rank",
