@@ -5,6 +5,7 @@ Names of tensors in files need not be names of weights in the model: transformer
 Builds the model on torch's meta device, which allocates no numbers, so a check takes a tenth of a second.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,8 +49,8 @@ def check_tensors(folder: Path, tensors: Sequence[Tensor], engine: str) -> list[
     with silence_libraries():
         if (config := _load_config(folder)) is None:
             return _check_unknown(folder, tensors)
-        if (layers := _count_layers(config)) > len(tensors):  # 10^9 layers take hours to build
-            return [_report_missing([f"a layer {layers - 1}"])]
+        if (excess := _find_excess(config, tensors)) is not None:
+            return [_report_missing([excess])]
         if (quantisation := _read_quantisation(config)) is not None:
             if engine != "transformers":
                 return _check_quantised(folder, tensors)
@@ -128,7 +129,7 @@ def _build_network(folder: Path) -> tuple[Any, str | None]:
     with silence_libraries():
         try:
             config = load_config(folder)
-            if _count_layers(config) > len(read_tensors(folder)):  # as above
+            if _find_excess(config, read_tensors(folder)) is not None:
                 return None, None
             with torch.device("meta"):
                 return AutoModelForCausalLM.from_config(config), None
@@ -144,10 +145,17 @@ def _load_config(folder: Path) -> Any:
         return None
 
 
-def _count_layers(config: Any) -> int:
-    """Return the number of layers; 0 if the configuration does not state one."""
-    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
-    return layers if isinstance(layers, int) else 0
+def _find_excess(config: Any, tensors: Sequence[Tensor]) -> str | None:
+    """Name a layer or a size that needs more tensors or numbers than the files hold; None if there is none.
+
+    transformers would take hours to build 10^9 layers, and gigabytes for the tables of a head of 10^9.
+    """
+    sizes = {key: value for key, value in vars(config.get_text_config()).items() if isinstance(value, int)}
+    if (layers := sizes.get("num_hidden_layers", 0)) > len(tensors):
+        return f"a layer {layers - 1}"
+    held = sum(math.prod(tensor.shape) for tensor in tensors)
+    excess = (key for key, value in sizes.items() if value > held and key.endswith(("_dim", "_size")))
+    return next((f"a {key} of {sizes[key]}" for key in excess), None)
 
 
 def _compare_tensors(network: Any, loaded: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Finding]:

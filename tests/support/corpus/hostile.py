@@ -163,6 +163,7 @@ CASES = (
     _sound("a byte order mark", "Windows", begun("generation_config.json", _BOM), "deep JSON"),
     _bad("10^9 layers", _HAND, configured(num_hidden_layers=10**9), "two layers", _TENSORS),
     _bad("-1 layers", _HAND, configured(num_hidden_layers=-1), "two layers", _TENSORS),
+    _bad("a head of 10^9", "the fuzzers: it filled 6 GB", configured(head_dim=10**9), "two layers", _TENSORS),
     _bad("10^12 tokens", _HAND, configured(vocab_size=10**12), "two layers", _TENSORS),
     _sound("two layers", _HAND, configured(num_hidden_layers=2), "10^9 layers"),
     _bad("text for a number", _HAND, configured(rms_norm_eps="x"), "another number", kept=_TWICE),
