@@ -45,6 +45,7 @@ _FILE_PATTERNS = (
 )
 # Texts that the rules of known families split differently.
 _SPLIT_TEXT = f"{SAMPLE_TEXT} 2023 650841823 <think>\nOkay"
+_PANIC = "PanicException"  # of a library in Rust; it is no Exception, and no module exports it
 _EMPTY = {"type": "BPE", "vocab": {}, "merges": []}
 _CACHE: dict[str, ModelTokenizer] = {}
 
@@ -130,7 +131,9 @@ def _explaining_faults(folder: Path) -> Iterator[None]:
         raise BenchError(f"{folder}: {error.what}", error.way_out) from error
     except BenchError:
         raise
-    except Exception as error:  # libraries raise exceptions of any type for a broken file
+    except BaseException as error:  # libraries raise exceptions of any type for a broken file
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
         if (fault := find_config_fault(folder)) is not None:
             raise BenchError(f"{folder / 'config.json'}: {fault}", RESTORE_CONFIG) from error
         way_out = "copy tokenizer.json and tokenizer_config.json of the base model into it"

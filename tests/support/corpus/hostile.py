@@ -93,6 +93,18 @@ def doubling(times: int, part: str, letter: str = "e") -> Change:
     return change
 
 
+def prefixed(prefix: str) -> Change:
+    """Lets the parts of a word begin with a prefix, which the tokenizer cuts off when it reads their merges."""
+
+    def change(folder: Path) -> None:
+        file = folder / "tokenizer.json"
+        parts = json.loads(file.read_text())
+        parts["model"]["continuing_subword_prefix"] = prefix
+        file.write_text(json.dumps(parts))
+
+    return change
+
+
 def linked(folder: Path) -> None:
     """Moves every file away and puts links in their places, as the hub's cache does."""
     blobs = folder.with_name("blobs")
@@ -148,6 +160,16 @@ CASES = (
     _sound("a short loop", _PLAIN, begun(_TEMPLATE, _SHORT), "an endless template"),
     _bad("a doubling normalizer", _PLAIN, doubling(40, "normalizer"), "one doubling", kept=_LIMIT),
     _bad("a doubling decoder", _PLAIN, doubling(40, "decoder"), "one doubling back", kept=_LIMIT),
+    Case(
+        "a prefix longer than the tokens",
+        "the fuzzers: tokenizers panics",
+        partial(changed, prefixed("x" * 5000)),
+        REFUSED,
+        "an empty prefix",
+        (Check("models.tokenizer:_PANIC", ""),),
+        then=BaseException,
+    ),
+    _sound("an empty prefix", _PLAIN, prefixed(""), "a prefix longer than the tokens"),
     _bad("a doubling load", _PLAIN, doubling(40, "normalizer", "\xe9"), "one doubling", kept=_LIMIT),
     _sound("one doubling", _PLAIN, doubling(1, "normalizer"), "a doubling normalizer"),
     _sound("one doubling back", _PLAIN, doubling(1, "decoder"), "a doubling decoder"),
