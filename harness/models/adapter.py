@@ -290,10 +290,9 @@ def _find_malformed(config: Mapping[str, Any]) -> list[str]:
         table = config.get(key) or {}
         if not isinstance(table, dict) or not all(_is_pattern(k) and sound(v) for k, v in table.items()):
             problems.append(f"{key} must give a number for each pattern")
-    numbers, layer_patterns = config.get("layers_to_transform"), config.get("layers_pattern")
-    if not all(type(number) is int for number in (numbers if isinstance(numbers, list) else [numbers or 0])):
+    if not all(type(number) is int for number in _as_list(config.get("layers_to_transform"))):
         problems.append("layers_to_transform must number layers")
-    if not all(isinstance(pattern, str) and _is_pattern(pattern) for pattern in _as_list(layer_patterns)):
+    if not all(isinstance(pattern, str) and _is_pattern(pattern) for pattern in _as_list(config.get("layers_pattern"))):
         problems.append("layers_pattern must be regular expressions")
     return problems
 

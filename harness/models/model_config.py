@@ -27,7 +27,8 @@ def load_config(folder: Path) -> Any:
 
 def find_config_fault(folder: Path) -> str | None:
     """Describe a value that config.json must not have; None if it loads, or its model type is unknown."""
-    if read_config(folder).get("model_type") not in CONFIG_MAPPING_NAMES:
+    model_type = read_config(folder).get("model_type", "")
+    if isinstance(model_type, str) and model_type not in CONFIG_MAPPING_NAMES:
         return None
     try:
         AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

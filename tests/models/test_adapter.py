@@ -158,6 +158,7 @@ def test_missing_and_broken_files_are_refused(copy):
         ({"exclude_modules": "("}, "exclude_modules is not"),
         ({"layers_to_transform": ["1"]}, "layers_to_transform must"),
         ({"layers_to_transform": True}, "layers_to_transform must"),
+        ({"layers_to_transform": ""}, "layers_to_transform must"),
         ({"layers_pattern": "("}, "layers_pattern must"),
         ({"layers_pattern": ["layers", 1]}, "layers_pattern must"),
         ({"r": 5}, "has rank 4, and adapter_config.json says 5"),

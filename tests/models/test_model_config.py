@@ -22,6 +22,7 @@ OF_THE_CLASS: tuple[dict[str, Any], ...] = (
     {"rope_parameters": "x"},
     {"tie_word_embeddings": "maybe"},
     {"quantization_config": "x"},
+    {"model_type": ["llama"]},
 )
 OF_THE_NETWORK: tuple[dict[str, Any], ...] = (
     {"hidden_act": "nope"},
