@@ -9,6 +9,7 @@ import pytest
 from baseline_bench.analysis.board_comparisons import compare_board
 from baseline_bench.cli import main
 from baseline_bench.core import plugins
+from baseline_bench.core.errors import BenchError
 from baseline_bench.core.locks import LOCK_FILE
 from baseline_bench.evaluation import evaluate, protocol, regrading
 from baseline_bench.evaluation.regrading import Regrader
@@ -192,6 +193,22 @@ def test_records_that_the_base_holds_are_not_judged_again(board: Path, monkeypat
         monkeypatch.setattr(checking.history, "read_folder_history", lambda *_, known=known: known)
         checking.check_leaderboards(board.parent, base="main")
         assert len(judged) == count
+
+
+@pytest.mark.parametrize("advice", ["pass --task FILE", None])
+def test_a_record_that_cannot_be_judged_is_a_fault_with_its_own_advice(board: Path, advice: str | None):
+    """What the judge advises comes before the advice that every record gets."""
+
+    def refuse(entry: Entry, _lines: Any) -> None:
+        if entry.result.task.label.endswith("@v2"):
+            raise BenchError("no such task here", advice)
+
+    record = regraded(board)
+    faults = checking.check_leaderboards(board.parent, refuse).faults
+    (fault,) = [fault for fault in faults if Path(fault.file).name == record.name]
+    assert fault.what == "no such task here"
+    assert (fault.fix == advice) == (advice is not None)
+    assert fault.fix
 
 
 def test_a_row_of_the_newest_version_needs_no_record(tmp_path: Path):

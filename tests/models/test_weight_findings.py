@@ -328,6 +328,7 @@ _SELECTIONS = (
     {"target_modules": ["q_proj"], "layers_to_transform": 0, "layers_pattern": ""},
     {"target_modules": ["q_proj", "k_proj"], "exclude_modules": r".*\.0\..*"},
     {"target_modules": ["q_proj", "k_proj"], "exclude_modules": ["layers.0.self_attn.k_proj"]},
+    {"target_modules": ["q_proj", "lm_head"], "exclude_modules": ["lm_head"]},
 )
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -368,6 +369,7 @@ def test_entries_of_the_base_are_trusted_and_others_are_not(claims: Path, monkey
     monkeypatch.setattr(entries, "audit_entry", lambda path, _: audited.append(path.name) or audit(path))
     report = checking.check_leaderboards(folder, base="main")
     assert report.faults == ()
+    assert re.findall(r"[0-9]+(?= (?:more )?entries)", report.checked) == ["1", "2"]
     assert [name.startswith("2026-11-22-new-") for name in audited] == [True]
     old = next((folder / "counting").glob("*-base-*.jsonl.gz"))
     shutil.copy(next((folder / "counting").glob("*-new-*.jsonl.gz")), old)
