@@ -24,6 +24,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypeAlias
 
+from baseline_bench.core import records
+
 _ROOT = Path(__file__).parent.parent
 # Of what was imported before pytest started; the suite makes every warning an error.
 _IMPORTED = "ignore::pytest.PytestAssertRewriteWarning"
@@ -317,17 +319,23 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("modules", nargs="*", metavar="MODULE", help="a key of TESTS; default: all")
     parser.add_argument("--each", type=int, default=12, help="mutants of a module (default: 12)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="keep what came out, a module at a time")
     options = parser.parse_args(words)
     for name in _SLOW_IMPORTS:
         importlib.import_module(name)
     table = [f"{'module':40} killed  of"]
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=_ROOT, check=True, capture_output=True, text=True).stdout
+    outcome: dict[str, Any] = {"commit": head.strip(), "seed": options.seed, "modules": {}}
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         copy_tree(Path(folder))
         for module in options.modules or TESTS:
             mutants = draw_mutants(module, options.each, options.seed)
-            killed = len(mutants) - len(try_module(Path(folder), module, mutants))
-            table.append(f"{module:40} {killed:6}  {len(mutants)}")
+            survivors = try_module(Path(folder), module, mutants)
+            table.append(f"{module:40} {len(mutants) - len(survivors):6}  {len(mutants)}")
             say(table[-1])
+            outcome["modules"][module] = {"mutants": len(mutants), "survivors": list(map(str, survivors))}
+            if options.record is not None:
+                options.record.write_bytes(records.encode_indented(outcome))
     say("\n".join(table))
     return 0
 
