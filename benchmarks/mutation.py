@@ -71,6 +71,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "harness/models/thoughts.py": ("tests/models/test_thoughts.py",),
     "harness/models/tokens.py": (
         "tests/models/test_tokens.py",
+        "tests/models/test_template_choice.py",
         "tests/models/test_thoughts.py",
         "tests/tasks/test_choices.py",
         "tests/evaluation/test_evaluate.py",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import tiny
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Message, Sample
+from baseline_bench.core.types import Message, Request, Sample
 from baseline_bench.models import tokens
 from baseline_bench.training import rows
 from transformers import AddedToken, AutoTokenizer
@@ -44,6 +44,28 @@ def test_a_separate_bos_is_added_where_the_tokenizer_adds_none(tmp_path):
     ids = tokens.encode_prompt(tokenizer, how, TURNS)
     assert tokenizer.encode("a", add_special_tokens=True)[0] != tokenizer.bos_token_id
     assert (ids[0], ids.count(tokenizer.bos_token_id)) == (tokenizer.bos_token_id, 1)
+
+
+_BOS_TEMPLATE = "{{ bos_token }}{% for turn in messages %}{{ turn['role'] }}: {{ turn['content'] }}\n{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("manner", "template", "rule"),
+    [
+        ("plain", _BOS_TEMPLATE, "separate"),
+        ("plain", _BOS_TEMPLATE.partition("{%")[0] + _BOS_TEMPLATE, "template"),
+        ("gemma", None, "separate"),
+        ("plain", None, "none"),
+    ],
+    ids=["one of the template's", "two of the template's", "the tokenizer's", "nobody's"],
+)
+def test_who_writes_the_bos_is_seen_from_a_conversation_and_from_plain_text(manner, template, rule, tmp_path):
+    """One in the template is enough where the tokenizer adds none; without a template the tokenizer decides."""
+    tokenizer, _ = speaker(tmp_path, manner, eos_ids=[2])
+    tokenizer.chat_template = template
+    how = tokens.detect_prompt_format(tokenizer, None, [2], "llama")
+    assert how.bos == rule
+    assert (how.bos_id == tokenizer.bos_token_id) == (rule == "separate")
 
 
 def test_half_an_emoji_in_a_whole_prompt_is_refused_by_name(tmp_path):
@@ -164,3 +186,10 @@ def test_the_ids_digest_tells_order_and_borders():
     """The same ids cut otherwise give another digest."""
     cuts = [[(1, 2), (3,)], [(1,), (2, 3)], [(3,), (1, 2)], [(1, 2, 3)]]
     assert len({tokens.digest_id_sequences(cut) for cut in cuts}) == len(cuts)
+
+
+def test_the_prompts_digest_is_that_of_their_ids_and_tells_where_an_answer_is_measured():
+    """Most prompts have no such place, and their digest is older than it."""
+    plain, measured = (Request("a", (5, 6, 7), start=start) for start in (None, 2))
+    assert tokens.digest_prompts([plain]) == tokens.digest_id_sequences([plain.token_ids])
+    assert tokens.digest_prompts([measured]) != tokens.digest_prompts([plain])
