@@ -66,10 +66,16 @@ def suggest_name(name: str, known: Sequence[str], listing: str) -> str:
     return (f"did you mean '{close[0]}'?" if close else f"known: {list_first(known) or 'none'}") + f" ({listing})"
 
 
-def suggest_path(path: Path) -> str:
-    """Return "did you mean 'PATH'? " for a path that does not exist; empty if its folder has no close name."""
+def suggest_path(path: Path, others: Sequence[str] = ()) -> str:
+    """Return "did you mean 'PATH'? " for a path that does not exist; empty if no name in its folder is close.
+
+    Args:
+        others: names that a path without a folder may have been meant for.
+    """
     missing = path.parent.is_dir() and not path.exists()
     names = [each.name for each in path.parent.iterdir()] if missing else []
+    if missing and str(path) == path.name:
+        names += others
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
     return f"did you mean '{path.parent / close[0]}'? " if close else ""
 

@@ -116,6 +116,18 @@ def split_token_limit(name: str) -> tuple[str, int | None]:
     return (name, None) if match is None else (name[: match.start()] + name[match.end() :], int(match["limit"]))
 
 
+def require_name(kind: PluginKind, name: str) -> None:
+    """Refuse, without importing a plug-in, a name that none has; `load_*` checks a path or another library's task.
+
+    Raises:
+        BenchError: with the closest name.
+    """
+    name, _ = split_token_limit(name)
+    known = list_names(kind)
+    if name not in known and not name.endswith(".py") and name.partition(":")[0] not in LIBRARY_ADAPTERS:
+        raise BenchError(f"no {kind} '{name}'", suggest_name(name, known, f"bench list {kind}s"))
+
+
 def load_task(name: str) -> Task:
     """Load the task of that name, of that file (`./my_task.py`), or of another library (`lm-eval:gsm8k`).
 
@@ -230,12 +242,11 @@ def _import_adapter(module: str, what: str) -> Any:
 def _load_plugin(kind: PluginKind, name: str) -> Any:
     if name.endswith(".py"):
         return _require_contract(kind, _import_file(kind, Path(name).expanduser()), name)
+    require_name(kind, name)
     files, points = _find_files(kind), _find_entry_points(kind)
     if name in files and name in points:
         what = f"the {kind} '{name}' is defined here and by the package entry point '{points[name].value}'"
         raise BenchError(what, "uninstall that package or rename its entry point")
-    if name not in files and name not in points:
-        raise BenchError(f"no {kind} '{name}'", suggest_name(name, list_names(kind), f"bench list {kind}s"))
     if name in files and name not in _find_bundled_files(kind):
         return _require_contract(kind, _import_file(kind, files[name]), name)
     try:

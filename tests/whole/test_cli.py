@@ -30,8 +30,9 @@ from samples import printed_entries
 pytestmark = pytest.mark.usefixtures("forked_children")
 
 HELP = DATA / "help.txt"
-HEAVY = {"datasets", "huggingface_hub", "numpy", "rich", "scipy", "tokenizers", "torch", "transformers", "vllm"}
+HEAVY = {"datasets", "huggingface_hub", "numpy", "pyarrow", "rich", "scipy", "scipy.stats", "torch", "transformers"}
 LIGHT = {"numpy", "rich", "scipy"}
+BOARDS = ROOT / "leaderboards"
 ITEMS = 6
 ESCAPE = "\x1b[2J\x1b]0;owned\x07"
 
@@ -166,8 +167,23 @@ def test_help_loads_no_heavy_library(argv, light):
         ("baseline smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
         ("noise smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
         ("baseline smollm2-135m-it-q4_1 --task word-problem", "'word-problems'"),
-        ("train quickstart-lora --base smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("baseline smollm2-135m-it-q4_1 --engine transformer", "'transformers'"),
+        ("noise smollm2-135m-it-q4_1 --engine transformer", "'transformers'"),
+        ("score smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
         ("score ./seed-0", "'seed-00'"),
+        ("train quickstart-lora --base smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("train lora-socratik", "'lora-socratic'"),
+        ("train lora-main --set task=gsm8", "'gsm8k'"),
+        ("train-and-score lora-main lora-socratik", "'lora-socratic'"),
+        ("train-and-score lora-main --base smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("train-and-score lora-main --base smollm2-135m-it-q4_1 --task word-problem", "'word-problems'"),
+        ("train-and-score lora-main --base smollm2-135m-it-q4_1 --engine transformer", "'transformers'"),
+        ("sweep lora-main --grid lr=1e-4 --base smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("check lora-main --base smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        (f"compare recipe:lora-mian recipe:full-main --leaderboards {BOARDS}", "'lora-main'"),
+        (f"compare smollm2-135m-it-q41 gemma --leaderboards {BOARDS}", "'smollm2-135m-it-q4_1'"),
+        (f"diff smollm2-135m-it-q41 gemma --leaderboards {BOARDS}", "'smollm2-135m-it-q4_1'"),
+        (f"show smollm2-135m-it-q41 --leaderboards {BOARDS}", "'smollm2-135m-it-q4_1'"),
     ],
 )
 def test_a_mistyped_name_loads_no_heavy_library(argv, meant, tmp_path):
