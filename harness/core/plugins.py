@@ -164,27 +164,53 @@ def find_task_name(board: str, label: str) -> str | None:
     return board if board in list_names("task") else None
 
 
+def build_board_name(task: str) -> str:
+    """Return the name of a task's board: the task's name, or its file's, in characters that suit a file name."""
+    task, limit = split_token_limit(task)
+    library, colon, file = task.rpartition(":")
+    name = f"{library}{colon}{Path(file).stem}" if file.endswith((".py", ".yaml", ".yml")) else task
+    name = add_token_limit(name, limit)
+    return re.sub(r"[^a-z0-9_-]+", "-", name.lower().replace("_", "-")).strip("-_") or "task"
+
+
+def name_task(task: str) -> str:
+    """Return the one name of a task that is given by its name or its file.
+
+    A file of the current folder has the name in bench.toml, or else the one that `remember_task` will write there. A
+    file elsewhere, or one whose name another task has, is its own name.
+    """
+    file, limit = split_token_limit(task)
+    if not file.endswith(".py"):
+        return task
+    path = Path(file).expanduser().resolve()
+    if not path.is_relative_to(Path.cwd().resolve()):
+        return task
+    own = {each.resolve(): name for name, each in _read_own_tasks().items()}
+    name = own.get(path) or build_board_name(file)
+    return add_token_limit(name, limit) if path in own or name not in list_names("task") else task
+
+
 def is_library_task(label: str) -> bool:
     """Return whether a label names another library's task, which needs its items to judge an answer."""
     return label.partition("/")[0] in LIBRARY_ADAPTERS
 
 
-def remember_task(name: str, file: str) -> bool:
+def remember_task(task: str) -> bool:
     """Mark a task's file as one that this machine ran, and add it to bench.toml; return whether it is new there.
 
     Without the mark no row of a board loads the file: a stranger's bench.toml must not run code in a check.
 
     Args:
-        name: of the task's board.
-        file: as given to `load_task`.
+        task: as given to `load_task`.
     """
-    path, here = (_read_own_tasks().get(file) or Path(file)).expanduser().resolve(), Path.cwd().resolve()
+    path, here = (_read_own_tasks().get(task) or Path(task)).expanduser().resolve(), Path.cwd().resolve()
     if path.suffix != ".py" or not path.is_relative_to(here):
         return False
     mark = _build_mark_path(path)
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
-    if name in list_names("task"):
+    name = name_task(task)
+    if name == task or name in list_names("task"):
         return False
     text = OWN_TASKS_FILE.read_text(encoding="utf-8") if OWN_TASKS_FILE.is_file() else _OWN_TASKS_HEAD
     line = f"{name} = {json.dumps(path.relative_to(here).as_posix())}\n"

@@ -31,11 +31,10 @@ def test_a_task_that_bench_toml_names_is_known_by_its_name(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path / "here")
     for file in ("../elsewhere.py", "tasks/my_sums.py", "tasks/gsm8k.py"):
         Path(file).write_text(TASK)
-    remembered = {"elsewhere": "../elsewhere.py", "gsm8k": "tasks/gsm8k.py", "word-problems": "word-problems"}
-    assert not any(plugins.remember_task(*item) for item in remembered.items())
+    assert not any(map(plugins.remember_task, ("../elsewhere.py", "tasks/gsm8k.py", "word-problems")))
     assert not Path("bench.toml").exists()
-    assert plugins.remember_task("my-sums", "./tasks/../tasks/my_sums.py")
-    assert not plugins.remember_task("my-sums", "tasks/my_sums.py")
+    assert plugins.remember_task("./tasks/../tasks/my_sums.py")
+    assert not plugins.remember_task("tasks/my_sums.py")
     assert tomllib.loads(Path("bench.toml").read_text()) == {"tasks": {"my-sums": "tasks/my_sums.py"}}
     assert plugins.load_task("my-sums").LABEL == "sums-0shot@v1"
     assert plugins.find_task_name("my-sums", "sums-0shot@v1") == "my-sums"
@@ -48,7 +47,7 @@ def test_no_row_runs_a_file_that_bench_toml_names_and_this_machine_has_not_score
     Path("sums.py").write_text(TASK)
     Path("bench.toml").write_text('[tasks]\nsums = "sums.py"\n')
     assert plugins.find_task_name("sums", "sums-0shot@v1") is None
-    assert not plugins.remember_task("sums", "sums")
+    assert not plugins.remember_task("sums")
     assert plugins.find_task_name("sums", "sums-0shot@v1") == "sums"
     Path("sums.py").write_text(f"{TASK}\nraise SystemExit")
     assert plugins.find_task_name("sums", "sums-0shot@v1") is None
@@ -59,7 +58,7 @@ def test_what_a_person_wrote_into_bench_toml_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("more.py").write_text(TASK)
     Path("bench.toml").write_text('# ours\n[tasks]\nsums = "sums.py" # kept')
-    assert plugins.remember_task("more", "more.py")
+    assert plugins.remember_task("more.py")
     assert Path("bench.toml").read_text() == '# ours\n[tasks]\nsums = "sums.py" # kept\nmore = "more.py"\n'
 
 
