@@ -1,5 +1,6 @@
 """Console output: data to stdout, messages and progress to stderr; colour and bars only on a terminal."""
 
+import os
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -81,7 +82,7 @@ class Console:
     """
 
     def __init__(self, data: TextIO, talk: TextIO) -> None:
-        self.data = RichConsole(file=data, highlight=False, width=None if data.isatty() else PIPE_WIDTH)
+        self.data = RichConsole(file=data, highlight=False, width=_choose_width(data))
         self.talk = RichConsole(file=talk, highlight=False, stderr=False)
         for console in (self.data, self.talk):
             console.push_render_hook(_VisibleHook())
@@ -157,6 +158,13 @@ class Console:
             console=self.talk,
             disable=not self.watched,
         )
+
+
+def _choose_width(data: TextIO) -> int | None:
+    """Choose the width of laid-out data: COLUMNS in a pipe too, as of other tools; None takes the terminal's."""
+    columns = os.environ.get("COLUMNS", "")
+    asked = int(columns) if columns.isdecimal() else 0
+    return asked or (None if data.isatty() else PIPE_WIDTH)
 
 
 def format_rate(requests: int, tokens: int, seconds: float) -> str:

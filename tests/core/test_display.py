@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from baseline_bench.core.display import Console, build_facts_table
+from baseline_bench.core.display import PIPE_WIDTH, Console, build_facts_table
 from rich.text import Text
 
 PATH = "/somewhere/" + "long/" * 20
@@ -42,6 +42,27 @@ def test_paths_and_commands_stay_whole_at_any_width(width):
     assert len(words) > 1
     assert all(len(line) <= width and line.startswith(("note", "    ")) for line in words)
     assert sum(line.count("word") for line in words) == 40
+
+
+@pytest.mark.parametrize(
+    ("stream", "columns", "width"),
+    [
+        (io.StringIO, None, PIPE_WIDTH),
+        (io.StringIO, "60", 60),
+        (io.StringIO, "0", PIPE_WIDTH),
+        (io.StringIO, "wide", PIPE_WIDTH),
+        (Terminal, "60", 60),
+    ],
+)
+def test_what_is_laid_out_fits_into_columns_also_in_a_pipe(monkeypatch, stream, columns, width):
+    """As of other tools; without a number of columns a pipe is as wide as a table wants to be."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    console = Console(stream(), io.StringIO())
+    console.print(Text("word " * 100))
+    longest = max(map(len, console.data.file.getvalue().splitlines()))
+    assert width - len("word ") <= longest <= width
 
 
 @pytest.mark.parametrize(
