@@ -117,7 +117,8 @@ class Console:
 
         Call the value with (requests done, tokens generated here); the rate ignores requests done at the first call.
         """
-        with self._build_bar(f"{what}: {wanted:,} requests") as bar:
+        self._announce(f"{what}: {wanted:,} requests")
+        with self._build_bar() as bar:
             task = bar.add_task(make_visible(what), total=wanted, text="")
             first_count: list[int] = []
 
@@ -135,7 +136,8 @@ class Console:
         Args:
             first: what happens before the first step, shown instead of a count.
         """
-        with self._build_bar(f"{what}: {first}") as bar:
+        self._announce(f"{what}: {first}")
+        with self._build_bar() as bar:
             task = bar.add_task(make_visible(what), total=None, text=first)
 
             def report(step: int, total: int, text: str) -> None:
@@ -143,10 +145,23 @@ class Console:
 
             yield report
 
-    def _build_bar(self, phase: str) -> Progress:
-        """Build a bar; where nobody would see it, say which phase begins."""
+    @contextmanager
+    def count_items(self, phase: str, what: str) -> Iterator[Callable[[int, int], None]]:
+        """Say which phase begins, and count its items on a bar while it lasts; call the value with (done, all items).
+
+        The bar needs no thread, so that the phase may fork processes.
+        """
+        self.say(phase)
+        with self._build_bar(threaded=False) as bar:
+            task = bar.add_task(make_visible(what), total=None, text="")
+            yield lambda done, total: bar.update(task, completed=done, total=total, refresh=True)
+
+    def _announce(self, phase: str) -> None:
+        """Say which phase begins where nobody would see its bar."""
         if not self.watched:
             self.say(phase)
+
+    def _build_bar(self, *, threaded: bool = True) -> Progress:
         whole, length = Column(no_wrap=True), min(_LONGEST_BAR, max(_SHORTEST_BAR, self.talk.width - 110))
         return Progress(
             _Name(),
@@ -157,6 +172,8 @@ class Console:
             TimeRemainingColumn(table_column=whole),
             console=self.talk,
             disable=not self.watched,
+            auto_refresh=threaded,
+            transient=not threaded,
         )
 
 

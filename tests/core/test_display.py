@@ -1,6 +1,7 @@
 """What is printed can be copied: a path or a command is never broken over two lines. A bar's count is always whole."""
 
 import io
+import threading
 
 import pytest
 from baseline_bench.core.display import PIPE_WIDTH, Console, build_facts_table
@@ -91,6 +92,19 @@ def test_in_a_pipe_a_bar_is_one_line_at_its_start(stream):
     said = ["tiny: 1,319 requests", "lora: loading the base"]
     assert [line for line in talk.getvalue().splitlines() if line in said] == ([] if console.watched else said)
     assert console.watched or talk.getvalue().splitlines() == said
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_items_are_counted_on_a_terminal_and_announced_everywhere(monkeypatch, stream):
+    """Without a thread that draws, since processes are forked meanwhile."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    console, threads = Console(io.StringIO(), stream()), threading.active_count()
+    with console.count_items("checking 20 rows", "checked") as report:
+        report(7, 20)
+        assert threading.active_count() == threads
+    said = console.talk.file.getvalue()
+    assert "checking 20 rows" in said
+    assert ("7/20" in said) == console.watched
 
 
 def test_before_the_first_step_a_training_says_what_it_does(on_80_columns):

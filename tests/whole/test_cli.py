@@ -433,6 +433,7 @@ def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(model, here, capfd):
         ("retract none --why wrong", "withdrawing none, rendering the pages of leaderboards"),
         ("import lm-eval none.json", "importing none.json, rendering the pages of leaderboards"),
         ("check none.toml", "checking none.toml"),
+        ("doctor none", "checking none"),
         ("export lm-eval none", "reading the task none"),
         ("report", "comparing the rows of leaderboards/gsm8k and drawing the figures"),
         ("pr-report", "checking what this branch adds to leaderboards since origin/main"),
