@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from baseline_bench.core.command_options import cache_folder
 from baseline_bench.core.contracts import Engine, ExternalTrainer, Task, Trainer
-from baseline_bench.core.errors import BenchError, suggest_extra, suggest_name
+from baseline_bench.core.errors import BenchError, suggest_extra, suggest_library, suggest_name
 from baseline_bench.core.records import write_atomically
 from baseline_bench.core.types import Job, TrainingResult
 from baseline_bench.core.untrusted import parse_toml, read_bytes
@@ -416,7 +416,7 @@ def explain_missing_library(
         new = "baseline_bench" if library == "harness" else f"baseline_bench.{library}"
         return BenchError(f"{error.name} is a name of earlier versions", f"import {new} instead of {library}")
     extra = EXTRAS.get(library)
-    return BenchError(f"{what}: {library}", suggest_extra(extra) if extra else f"pip install {library}")
+    return BenchError(f"{what}: {library}", suggest_extra(extra) if extra else suggest_library(library))
 
 
 def list_plugins(kind: PluginKind) -> Iterator[tuple[str, str]]:

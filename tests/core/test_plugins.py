@@ -153,9 +153,9 @@ def test_a_missing_library_is_answered_with_how_to_install_it(tmp_path):
 def test_in_a_clone_an_extra_comes_from_its_folder(monkeypatch, tmp_path):
     """A package index may not hold bench; `.` is the clone only in it."""
     monkeypatch.chdir(ROOT)
-    assert suggest_extra("vllm") == "pip install -e '.[vllm]'"
+    assert suggest_extra("vllm").endswith("pip install -e '.[vllm]'")
     monkeypatch.chdir(tmp_path)
-    assert suggest_extra("vllm") == f"pip install -e '{ROOT}[vllm]'"
+    assert suggest_extra("vllm").endswith(f"pip install -e '{ROOT}[vllm]'")
 
 
 def test_a_file_with_a_syntax_error_is_named_with_its_line(tmp_path):
@@ -184,3 +184,18 @@ def test_an_import_under_an_earlier_name_is_told_the_new_one(tmp_path, monkeypat
     with pytest.raises(BenchError) as told:
         plugins.load_task(str(path))
     assert told.value.way_out == f"import {new}"
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_the_advice_for_a_missing_library_installs_it_for_this_python(tmp_path, monkeypatch, active):
+    """`pip` alone is another environment's where this one is not active."""
+    python = tmp_path / ".venv" / "bin" / "python"
+    for file in (python, python.with_name("pip"), tmp_path / "other" / "pip"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("PATH", str(python.parent if active else tmp_path / "other"))
+    for library in ("torch", "some-library"):
+        way_out = str(plugins.explain_missing_library(ModuleNotFoundError(name=library)).way_out)
+        assert way_out.startswith("pip install " if active else ".venv/bin/python -m pip install ")
