@@ -91,6 +91,7 @@ def test_the_help_names_the_commands_of_every_day_first(here, capfd):
         main(["--help"])
     assert (ended.value.code, capfd.readouterr().out) == (0, HELP.read_text())
     assert list(cli.HELP)[:3] == ["quickstart", "baseline", "score"]
+    assert max(map(len, HELP.read_text().splitlines())) <= 80
 
 
 def test_bench_without_a_command_prints_its_help(capfd):
