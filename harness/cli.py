@@ -26,14 +26,14 @@ DESCRIPTION = "Did the fine-tune help, and may I believe the number?"
 EPILOG = "Start with `bench quickstart`; `bench COMMAND --help` says what a command takes."
 COMMANDS = {
     "Score": {
-        "quickstart": "baseline, fine-tune, outcome: a small real model, on this machine, in minutes",
+        "quickstart": "baseline, fine-tune and outcome of a small model, in minutes",
         "baseline": "score a model and add its row to the leaderboard",
         "score": "score training runs, adapters and folders of weights",
-        "train-and-score": "train candidates, score them and their base, and say whether it helped",
-        "noise": "score a model several times, and say which differences mean nothing",
+        "train-and-score": "train, score candidates and base, and say whether it helped",
+        "noise": "score a model several times to see which gains mean nothing",
     },
     "Compare and publish": {
-        "compare": "compare two rows, recipes or logs: better, worse, equivalent, non-inferior, inconclusive",
+        "compare": "compare two rows, recipes or logs, and say which is better",
         "diff": "read both answers to the questions on which two rows differ",
         "plan": "say how many problems or seeds would resolve a gain",
         "board": "render the leaderboard's pages, or check them",
@@ -56,9 +56,9 @@ COMMANDS = {
     },
     "Exchange": {
         "export csv": "print entries as CSV, as on their board",
-        "export hf": "write .eval_results and model-card metadata for the Hugging Face hub",
+        "export hf": "write .eval_results and model-card metadata for the hub",
         "export lm-eval": "write a task as files that lm-eval runs",
-        "import lm-eval": "import a score of lm-eval with its items; it is shown apart and compared with nothing",
+        "import lm-eval": "import a score of lm-eval, which is shown apart from the rows",
         "init": "write what a repository of your own needs",
         "list": "list the models, tasks, engines, trainers and recipes",
     },

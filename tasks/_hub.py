@@ -1,4 +1,4 @@
-"""Load number problems from a hub data set whose solutions end in `#### N`. Heavy imports: few tasks use it."""
+"""Load number problems from a hub data set whose solutions end in `#### N`."""
 
 from typing import Any
 

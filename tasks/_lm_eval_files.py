@@ -238,6 +238,5 @@ def _build_manager(name: str) -> TaskManager:
                 return manager
     manager = TaskManager()
     if name not in manager.all_tasks:
-        near = suggest_name(name, manager.all_tasks, "").partition("known:")[0]
-        raise BenchError(f"lm-eval has no task '{name}'", f"{near}lm_eval ls tasks lists them")
+        raise BenchError(f"lm-eval has no task '{name}'", suggest_name(name, manager.all_tasks, "lm_eval ls tasks"))
     return manager

@@ -10,6 +10,7 @@ from hypothesis import settings
 
 settings.register_profile("bench", deadline=None)
 settings.load_profile("bench")
+os.environ.pop("COLUMNS", None)  # output is as wide as in a pipe, whoever runs the tests
 
 # Folders with the files that take a minute each.
 SLOW = ("whole", "trainers", "training")

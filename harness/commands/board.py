@@ -60,11 +60,12 @@ def run(options: Options, console: Console) -> int:
             changed = leaderboard.update_pages(options.leaderboards)
         console.write("".join(f"{path}\n" for path in changed))
         return 0
-    console.say(f"checking every entry of {options.leaderboards} and judging its answers again")
     grader = Regrader(options.tasks, options.mirror)
-    checked = checking.check_leaderboards(
-        options.leaderboards, grader, options.base, accept_unreachable=options.accept_unreachable
-    )
+    phase = f"checking every entry of {options.leaderboards} and judging its answers again"
+    with console.count_items(phase, "entries checked") as report:
+        checked = checking.check_leaderboards(
+            options.leaderboards, grader, options.base, accept_unreachable=options.accept_unreachable, report=report
+        )
     for label, reason in sorted(grader.unchecked.items()):
         console.warn(f"unchecked: the answers to {label} were not judged again: {reason}")
     console.write("".join(f"{line}\n" for line in (*checked.faults, *checked.notes)))

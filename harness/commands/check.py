@@ -20,7 +20,7 @@ from baseline_bench.core.display import Console, build_facts_table
 from baseline_bench.core.errors import MAX_SHOWN, BenchError, list_first
 from baseline_bench.core.types import Message, Model, Problem, Sample, Split, TrainingExample
 from baseline_bench.core.untrusted import read_object
-from baseline_bench.models import diagnose, weights
+from baseline_bench.models import diagnose, registry, weights
 from baseline_bench.models.tokens import ModelTokenizer, encode_prompt
 from baseline_bench.training import contamination, recipes, resolve_candidate, rows
 from baseline_bench.training.recipes import Recipe
@@ -75,6 +75,9 @@ def run(options: Options, console: Console) -> int:
     if options.task is not None:
         raise BenchError("--task goes with --data, and a recipe names its own", f"--set task={options.task}")
     recipe = recipes.read_recipe(str(options.recipe), options.sets, options.base)
+    base = recipes.resolve_path(recipe, "base")
+    if not registry.is_folder_name(base):  # a mistyped name is an error, a base that is not at hand only a finding
+        registry.require_model_name(base)
     task = plugins.load_task(recipes.resolve_path(recipe, "task"))
     from baseline_bench.training import data as training_data  # loads datasets
 
@@ -87,7 +90,7 @@ def run(options: Options, console: Console) -> int:
 
     try:
         console.say(f"base {recipe.base}: looking for it, fetching what is missing")
-        model = resolve_candidate.resolve_base_model(recipes.resolve_path(recipe, "base"), options.cache)
+        model = resolve_candidate.resolve_base_model(base, options.cache)
         model_tokenizer = tokenizer.load_tokenizer(model)
     except BenchError as error:
         findings.append(f"rows and sizes were not looked at, since the base is not at hand: {error}; or --base MODEL")

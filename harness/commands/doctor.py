@@ -89,6 +89,7 @@ def run(options: Options, console: Console) -> int:
         return _write_bundle(options, options.bundle, console)
     if not options.model:
         raise BenchError("no MODEL is given", "name the model to inspect, or give --bundle FILE")
+    console.say(f"checking {options.model}")
     task = plugins.load_task(options.task)
     _, problems = evaluate.select_problems(task, Split("test", mirror=options.mirror), max(options.answers, 1), 0)
     inspected = _inspect_files(options, _find_source(options, console), console)
@@ -130,6 +131,7 @@ def _check_model(
     if (model := inspected.model) is None:
         return []
     name = options.engine or plan.choose_default_engine()[0]
+    console.say("checking its tokenizer, prompt and weights")
     from baseline_bench.models import tokenizer  # loads transformers
 
     try:
@@ -257,6 +259,7 @@ def _check_answers(
     plan.require_measuring_engine(task, engine)
     console.say(f"engine {engine.name}: loading {model.name}")
     generator = engine.module.load(model, engine.options)
+    console.say(f"asking {len(problems):,} questions")
     prompt_format = model_tokenizer.prompt_format
     requests = (request for p in problems for request in build_requests(model_tokenizer, task, p))
     collector = SampleCollector(requests, task.SAMPLING.draws or 1)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from baseline_bench.commands import baseline, train_and_score
 from baseline_bench.commands.score import find_base_entry
+from baseline_bench.core import plugins
 from baseline_bench.core.command_options import option
 from baseline_bench.core.display import Console
-from baseline_bench.evaluation import entry_builder
 from baseline_bench.results import lookup
 from rich.text import Text
 
@@ -40,7 +40,7 @@ def run(options: Options, console: Console) -> int:
     baseline.run(options, console)
     train_and_score.run(replace(options, base=options.model, name=None), console)
     if not options.as_json:
-        _show_next_steps(options.leaderboards, entry_builder.board_name(options.task), console)
+        _show_next_steps(options.leaderboards, plugins.build_board_name(options.task), console)
     return 0
 
 

@@ -1,5 +1,6 @@
 """`bench regrade`: grade the answers of a run, or of a board's older rows, again, without the model."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,9 +32,10 @@ def run(options: Options, console: Console) -> int:
     Raises:
         BenchError: the run is missing or incomplete, or an entry of the board is faulty.
     """
-    console.say(f"grading the answers of {options.run} again")
+    phase = f"grading the answers of {options.run} again"
     if _is_board(options.run):
-        return _regrade_board(options, console)
+        return _regrade_board(options, phase, console)
+    console.say(phase)
     problems, completions = runs.read_problems(options.run), runs.read_completions(options.run)
     task = plugins.load_task(options.task or str(runs.read_json(options.run / "run.json")["settings"]["task"]))
     previous = {judgement.problem_id: judgement for judgement in runs.read_judgements(options.run)}
@@ -60,25 +62,29 @@ def _is_board(folder: Path) -> bool:
     return any(has_store or entries.completions_path(path).is_file() for path in files)
 
 
-def _regrade_board(options: Options, console: Console) -> int:
+def _regrade_board(options: Options, phase: str, console: Console) -> int:
     """Write the records that rows of older task versions lack, and the stale pages; print what was written."""
     board = options.run
     if options.task is not None or options.leaderboards is not None:
         raise BenchError("--task and --leaderboards go with a run, not with a board", f"bench regrade {board}")
     leaderboards, name = board.absolute().parent, board.absolute().name
-    with runs.explaining_write_errors(board), FolderLock(leaderboards, wait=True):
-        written = _write_missing_records(board)
-        console.write("".join(f"{path}\n" for path in written))
-        if (leaderboards / f"{name}.md").is_file():  # a killed command may have written records alone
-            console.write("".join(f"{path}\n" for path in leaderboard.update_pages(leaderboards)))
+    counting = console.count_items(phase, "rows graded")
+    with runs.explaining_write_errors(board), counting as report, FolderLock(leaderboards, wait=True):
+        files = leaderboard.list_entry_files(board)
+        written = _write_missing_records(board, files, report)
+        has_page = (leaderboards / f"{name}.md").is_file()  # a killed command may have written records alone
+        changed = leaderboard.update_pages(leaderboards) if has_page else ()
+    console.say(f"graded the answers of {len(files):,} rows: {len(written):,} new records")
+    console.write("".join(f"{path}\n" for path in (*written, *changed)))
     return 0
 
 
-def _write_missing_records(board: Path) -> list[Path]:
+def _write_missing_records(board: Path, files: Sequence[Path], report: Callable[[int, int], object]) -> list[Path]:
     board_records, written = retractions.read_records(board), []
-    for path in leaderboard.list_entry_files(board):
+    for number, path in enumerate(files, 1):
         record = regrading.regrade_entry(entries.read_entry(path), path, runs.current_time())
         previous = board_records.regrade(path.name)
         if record is not None and (previous is None or replace(previous, created=record.created) != record):
             written.append(retractions.write_record(record, board))
+        report(number, len(files))
     return written

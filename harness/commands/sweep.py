@@ -137,8 +137,10 @@ def _prepare_sweep(options: Options, first: Trial, console: Console) -> SweepSet
     """Prepare split, held-out task and engine: all that could fail before the first training."""
     if not 0 < options.fraction <= 1:
         raise BenchError(f"--fraction {options.fraction} is out of range", "give a number above 0, at most 1")
+    training_options = _build_training_options(options, first)
+    training.read_recipe(training_options)  # now, since an engine imports heavy libraries
     engine = planning.resolve_engine(options.engine, options.options, options.gpus)
-    whole_plan = training.plan_training(_build_training_options(options, first), console)
+    whole_plan = training.plan_training(training_options, console)
     from baseline_bench.training import data  # loads datasets
 
     samples = data.load_samples(whole_plan.recipe, options.mirror)

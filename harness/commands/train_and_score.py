@@ -7,7 +7,7 @@ from time import perf_counter
 
 from baseline_bench.commands import summary
 from baseline_bench.commands.score import find_base_entry
-from baseline_bench.core import child_process, machine, records
+from baseline_bench.core import child_process, machine, plugins, records
 from baseline_bench.core.command_options import (
     argument,
     checkpoints_option,
@@ -64,8 +64,12 @@ def run(options: Options, console: Console) -> int:
         TrainingOptions.of(options, recipe=name, seed=options.train_seed, gpus=options.gpus or 1)
         for name in options.recipes
     ]
-    _begin_processes(options, training_options[0])
     tasks = [options.task] if options.task else []
+    for each in training_options:  # now, since a process that trains imports heavy libraries
+        training.read_recipe(each, tasks)
+    if options.engine:
+        plugins.require_name("engine", options.engine)
+    _begin_processes(options, training_options[0])
     plans = [training.plan_training(each, console, tasks) for each in training_options]
     options = _resolve_task(options, plans)
     task_plan = planning.plan_task(options)

@@ -1,5 +1,6 @@
 """Console output: data to stdout, messages and progress to stderr; colour and bars only on a terminal."""
 
+import os
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -81,7 +82,7 @@ class Console:
     """
 
     def __init__(self, data: TextIO, talk: TextIO) -> None:
-        self.data = RichConsole(file=data, highlight=False, width=None if data.isatty() else PIPE_WIDTH)
+        self.data = RichConsole(file=data, highlight=False, width=_choose_width(data))
         self.talk = RichConsole(file=talk, highlight=False, stderr=False)
         for console in (self.data, self.talk):
             console.push_render_hook(_VisibleHook())
@@ -116,7 +117,8 @@ class Console:
 
         Call the value with (requests done, tokens generated here); the rate ignores requests done at the first call.
         """
-        with self._build_bar(f"{what}: {wanted:,} requests") as bar:
+        self._announce(f"{what}: {wanted:,} requests")
+        with self._build_bar() as bar:
             task = bar.add_task(make_visible(what), total=wanted, text="")
             first_count: list[int] = []
 
@@ -134,7 +136,8 @@ class Console:
         Args:
             first: what happens before the first step, shown instead of a count.
         """
-        with self._build_bar(f"{what}: {first}") as bar:
+        self._announce(f"{what}: {first}")
+        with self._build_bar() as bar:
             task = bar.add_task(make_visible(what), total=None, text=first)
 
             def report(step: int, total: int, text: str) -> None:
@@ -142,10 +145,23 @@ class Console:
 
             yield report
 
-    def _build_bar(self, phase: str) -> Progress:
-        """Build a bar; where nobody would see it, say which phase begins."""
+    @contextmanager
+    def count_items(self, phase: str, what: str) -> Iterator[Callable[[int, int], None]]:
+        """Say which phase begins, and count its items on a bar while it lasts; call the value with (done, all items).
+
+        The bar needs no thread, so that the phase may fork processes.
+        """
+        self.say(phase)
+        with self._build_bar(threaded=False) as bar:
+            task = bar.add_task(make_visible(what), total=None, text="")
+            yield lambda done, total: bar.update(task, completed=done, total=total, refresh=True)
+
+    def _announce(self, phase: str) -> None:
+        """Say which phase begins where nobody would see its bar."""
         if not self.watched:
             self.say(phase)
+
+    def _build_bar(self, *, threaded: bool = True) -> Progress:
         whole, length = Column(no_wrap=True), min(_LONGEST_BAR, max(_SHORTEST_BAR, self.talk.width - 110))
         return Progress(
             _Name(),
@@ -156,7 +172,16 @@ class Console:
             TimeRemainingColumn(table_column=whole),
             console=self.talk,
             disable=not self.watched,
+            auto_refresh=threaded,
+            transient=not threaded,
         )
+
+
+def _choose_width(data: TextIO) -> int | None:
+    """Choose the width of laid-out data: COLUMNS in a pipe too, as of other tools; None takes the terminal's."""
+    columns = os.environ.get("COLUMNS", "")
+    asked = int(columns) if columns.isdecimal() else 0
+    return asked or (None if data.isatty() else PIPE_WIDTH)
 
 
 def format_rate(requests: int, tokens: int, seconds: float) -> str:

@@ -1,6 +1,9 @@
 """The one error that users see: what is wrong, where, and how to fix it."""
 
 import difflib
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,10 +76,16 @@ def suggest_name(name: str, known: Sequence[str], listing: str) -> str:
     return (f"did you mean '{close[0]}'?" if close else f"known: {list_first(known) or 'none'}") + f" ({listing})"
 
 
-def suggest_path(path: Path) -> str:
-    """Return "did you mean 'PATH'? " for a path that does not exist; empty if its folder has no close name."""
+def suggest_path(path: Path, others: Sequence[str] = ()) -> str:
+    """Return "did you mean 'PATH'? " for a path that does not exist; empty if no name in its folder is close.
+
+    Args:
+        others: names that a path without a folder may have been meant for.
+    """
     missing = path.parent.is_dir() and not path.exists()
     names = [each.name for each in path.parent.iterdir()] if missing else []
+    if missing and str(path) == path.name:
+        names += others
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
     return f"did you mean '{path.parent / close[0]}'? " if close else ""
 
@@ -85,5 +94,14 @@ def suggest_extra(extra: str) -> str:
     """Return the command that installs an extra; in a clone from its folder, since no package index may hold bench."""
     clone = Path(__file__).resolve().parents[2]
     if not (clone / "pyproject.toml").is_file():
-        return f"pip install 'baseline-bench[{extra}]'"
-    return f"pip install -e '{'.' if clone == Path.cwd() else clone}[{extra}]'"
+        return suggest_library(f"'baseline-bench[{extra}]'")
+    return suggest_library(f"-e '{'.' if clone == Path.cwd() else clone}[{extra}]'")
+
+
+def suggest_library(library: str) -> str:
+    """Return the command that installs a library for this Python; `pip` alone may be another environment's."""
+    python, pip = Path(sys.executable), shutil.which("pip")
+    if pip is not None and Path(pip).parent == python.parent:
+        return f"pip install {library}"
+    here = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    return f"{shlex.quote(str(here))} -m pip install {library}"

@@ -9,10 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import datasets
 from baseline_bench.core.errors import BenchError, first_line
-from datasets.exceptions import DatasetsError
-from huggingface_hub import constants
 
 _WITHOUT_HUB = "or name a mirror of the hub: HF_ENDPOINT; or take word-problems, which comes with bench"
 
@@ -28,6 +25,9 @@ def load_rows(repository: str, config: str | None, split: str, folder: Path | No
     Raises:
         BenchError: it cannot be reached or read; or it has no such config or split, for which `way_out` may help.
     """
+    import datasets
+    from datasets.exceptions import DatasetsError
+
     source, advice = repository if folder is None else str(folder), advise_offline(repository)
     try:
         with reading_data_set(folder):
@@ -53,6 +53,9 @@ def reading_data_set(folder: Path | None) -> Iterator[None]:
     Args:
         folder: of one data set; None for the hub, whose revisions the library tells apart.
     """
+    import datasets
+    from huggingface_hub import constants
+
     shown, cache = not datasets.are_progress_bars_disabled(), datasets.config.HF_DATASETS_CACHE
     offline = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = offline or (folder is None and not _has_address(constants.ENDPOINT))

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -16,7 +16,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def map_in_processes(function: Callable[[T], R], items: Sequence[T], least: int) -> list[R]:
+def map_in_processes(
+    function: Callable[[T], R], items: Sequence[T], least: int, report: Callable[[int, int], object] | None = None
+) -> list[R]:
     """Call a function with each item, in as many processes as there are cores, and return the results in order.
 
     The processes are forks, so that the function may hold what cannot be pickled, such as modules; what it changes in
@@ -26,20 +28,31 @@ def map_in_processes(function: Callable[[T], R], items: Sequence[T], least: int)
         function: takes an item; its result and its exceptions can be pickled.
         items: can be pickled.
         least: with fewer items for each process, starting it would cost more than it saves.
+        report: called in this process after every item, with (items done, all items).
 
     Raises:
         BenchError: a process died.
     """
     count = min(_count_cores(), len(items) // least)
     if count < 2 or "fork" not in multiprocessing.get_all_start_methods():
-        return [function(item) for item in items]
+        return _collect(map(function, items), len(items), report)
     context = multiprocessing.get_context("fork")
     try:
         with ProcessPoolExecutor(count, context, _InheritedFunction.keep, (function, os.getpid())) as pool:
-            return list(pool.map(_InheritedFunction.call, items, chunksize=max(1, least // 4)))
+            results = pool.map(_InheritedFunction.call, items, chunksize=max(1, least // 4))
+            return _collect(results, len(items), report)
     except BrokenProcessPool:
         what = f"one of {count} processes of this command died, perhaps for lack of memory"
         raise BenchError(what, "free some memory, then give the same command again") from None
+
+
+def _collect(results: Iterable[R], total: int, report: Callable[[int, int], object] | None) -> list[R]:
+    collected = []
+    for result in results:
+        collected.append(result)
+        if report is not None:
+            report(len(collected), total)
+    return collected
 
 
 class _InheritedFunction:

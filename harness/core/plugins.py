@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from baseline_bench.core.command_options import cache_folder
 from baseline_bench.core.contracts import Engine, ExternalTrainer, Task, Trainer
-from baseline_bench.core.errors import BenchError, suggest_extra, suggest_name
+from baseline_bench.core.errors import BenchError, suggest_extra, suggest_library, suggest_name
 from baseline_bench.core.records import write_atomically
 from baseline_bench.core.types import Job, TrainingResult
 from baseline_bench.core.untrusted import parse_toml, read_bytes
@@ -116,6 +116,18 @@ def split_token_limit(name: str) -> tuple[str, int | None]:
     return (name, None) if match is None else (name[: match.start()] + name[match.end() :], int(match["limit"]))
 
 
+def require_name(kind: PluginKind, name: str) -> None:
+    """Refuse, without importing a plug-in, a name that none has; `load_*` checks a path or another library's task.
+
+    Raises:
+        BenchError: with the closest name.
+    """
+    name, _ = split_token_limit(name)
+    known = list_names(kind)
+    if name not in known and not name.endswith(".py") and name.partition(":")[0] not in LIBRARY_ADAPTERS:
+        raise BenchError(f"no {kind} '{name}'", suggest_name(name, known, f"bench list {kind}s"))
+
+
 def load_task(name: str) -> Task:
     """Load the task of that name, of that file (`./my_task.py`), or of another library (`lm-eval:gsm8k`).
 
@@ -152,27 +164,53 @@ def find_task_name(board: str, label: str) -> str | None:
     return board if board in list_names("task") else None
 
 
+def build_board_name(task: str) -> str:
+    """Return the name of a task's board: the task's name, or its file's, in characters that suit a file name."""
+    task, limit = split_token_limit(task)
+    library, colon, file = task.rpartition(":")
+    name = f"{library}{colon}{Path(file).stem}" if file.endswith((".py", ".yaml", ".yml")) else task
+    name = add_token_limit(name, limit)
+    return re.sub(r"[^a-z0-9_-]+", "-", name.lower().replace("_", "-")).strip("-_") or "task"
+
+
+def name_task(task: str) -> str:
+    """Return the one name of a task that is given by its name or its file.
+
+    A file of the current folder has the name in bench.toml, or else the one that `remember_task` will write there. A
+    file elsewhere, or one whose name another task has, is its own name.
+    """
+    file, limit = split_token_limit(task)
+    if not file.endswith(".py"):
+        return task
+    path = Path(file).expanduser().resolve()
+    if not path.is_relative_to(Path.cwd().resolve()):
+        return task
+    own = {each.resolve(): name for name, each in _read_own_tasks().items()}
+    name = own.get(path) or build_board_name(file)
+    return add_token_limit(name, limit) if path in own or name not in list_names("task") else task
+
+
 def is_library_task(label: str) -> bool:
     """Return whether a label names another library's task, which needs its items to judge an answer."""
     return label.partition("/")[0] in LIBRARY_ADAPTERS
 
 
-def remember_task(name: str, file: str) -> bool:
+def remember_task(task: str) -> bool:
     """Mark a task's file as one that this machine ran, and add it to bench.toml; return whether it is new there.
 
     Without the mark no row of a board loads the file: a stranger's bench.toml must not run code in a check.
 
     Args:
-        name: of the task's board.
-        file: as given to `load_task`.
+        task: as given to `load_task`.
     """
-    path, here = (_read_own_tasks().get(file) or Path(file)).expanduser().resolve(), Path.cwd().resolve()
+    path, here = (_read_own_tasks().get(task) or Path(task)).expanduser().resolve(), Path.cwd().resolve()
     if path.suffix != ".py" or not path.is_relative_to(here):
         return False
     mark = _build_mark_path(path)
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
-    if name in list_names("task"):
+    name = name_task(task)
+    if name == task or name in list_names("task"):
         return False
     text = OWN_TASKS_FILE.read_text(encoding="utf-8") if OWN_TASKS_FILE.is_file() else _OWN_TASKS_HEAD
     line = f"{name} = {json.dumps(path.relative_to(here).as_posix())}\n"
@@ -230,12 +268,11 @@ def _import_adapter(module: str, what: str) -> Any:
 def _load_plugin(kind: PluginKind, name: str) -> Any:
     if name.endswith(".py"):
         return _require_contract(kind, _import_file(kind, Path(name).expanduser()), name)
+    require_name(kind, name)
     files, points = _find_files(kind), _find_entry_points(kind)
     if name in files and name in points:
         what = f"the {kind} '{name}' is defined here and by the package entry point '{points[name].value}'"
         raise BenchError(what, "uninstall that package or rename its entry point")
-    if name not in files and name not in points:
-        raise BenchError(f"no {kind} '{name}'", suggest_name(name, list_names(kind), f"bench list {kind}s"))
     if name in files and name not in _find_bundled_files(kind):
         return _require_contract(kind, _import_file(kind, files[name]), name)
     try:
@@ -379,7 +416,7 @@ def explain_missing_library(
         new = "baseline_bench" if library == "harness" else f"baseline_bench.{library}"
         return BenchError(f"{error.name} is a name of earlier versions", f"import {new} instead of {library}")
     extra = EXTRAS.get(library)
-    return BenchError(f"{what}: {library}", suggest_extra(extra) if extra else f"pip install {library}")
+    return BenchError(f"{what}: {library}", suggest_extra(extra) if extra else suggest_library(library))
 
 
 def list_plugins(kind: PluginKind) -> Iterator[tuple[str, str]]:

@@ -1,10 +1,8 @@
 """Build the entry of a finished run: everything a reviewer needs to repeat and check it."""
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from baseline_bench.core import plugins
 from baseline_bench.core.contracts import Task
@@ -118,7 +116,7 @@ def _build_checks(
 def _build_task_record(plan: EvaluationPlan) -> TaskRecord:
     prepared = plan.prepared_task
     return TaskRecord(
-        name=board_name(plan.options.task_name),
+        name=plugins.build_board_name(plugins.name_task(plan.options.task_name)),
         label=prepared.task.LABEL,
         protocol_sha256=prepared.protocol_sha256,
         items_sha256=prepared.items_sha256,
@@ -194,12 +192,3 @@ def _build_timings(prepared: PreparedTask, committed: Sequence[CommittedCompleti
         prompt_tokens=sum(len(request.token_ids) for request in prepared.requests),
         tokens_per_second=round(report.tokens / seconds, 1) if seconds and report.tokens else None,
     )
-
-
-def board_name(task: str) -> str:
-    """Return the name of a task's board: the task's name, or its file's, in characters that suit a file name."""
-    task, limit = plugins.split_token_limit(task)
-    library, colon, file = task.rpartition(":")
-    name = f"{library}{colon}{Path(file).stem}" if file.endswith((".py", ".yaml", ".yml")) else task
-    name = plugins.add_token_limit(name, limit)
-    return re.sub(r"[^a-z0-9_-]+", "-", name.lower().replace("_", "-")).strip("-_") or "task"

@@ -59,10 +59,10 @@ def evaluate_plans(
         _evaluate_plan(plan, folder, engines, prepare | (train if plan.training else {}), console, render)
         for plan, folder in pairs
     ]
-    file, _ = plugins.split_token_limit(plans[0].options.task)
+    task, _ = plugins.split_token_limit(plans[0].options.task)
     with runs.explaining_write_errors(plugins.OWN_TASKS_FILE):
-        if plugins.remember_task(entry_builder.board_name(file), file):
-            console.say(f"{plugins.OWN_TASKS_FILE} names {file} from now on: commit it")
+        if plugins.remember_task(task):
+            console.say(f"{plugins.OWN_TASKS_FILE} names {task} from now on: commit it")
     return results
 
 
@@ -74,7 +74,7 @@ def _choose_run_folder(plan: EvaluationPlan) -> Path:
     if options.run is not None:
         return options.run
     part = "" if plan.prepared_task.limit is None else f"-{plan.prepared_task.limit}-seed{plan.prepared_task.seed}"
-    names = (Path(options.task_name).stem, plan.model.name, plan.engine.name)
+    names = (Path(plugins.name_task(options.task_name)).stem, plan.model.name, plan.engine.name)
     stem = "-".join(map(entries.slugify, names)) + part
     number = 1
     folder: Path = options.runs / stem

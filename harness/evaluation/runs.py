@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from baseline_bench.core import records
+from baseline_bench.core import plugins, records
 from baseline_bench.core.errors import BenchError, suggest_path
 from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.types import IDENTITY_PARTS, Completion, Judgement, LogLikelihood, Problem, Value
@@ -161,18 +161,18 @@ class Run:
 
 
 def match_recorded_settings(folder: Path, settings: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the settings as a run recorded them; runs finished by older versions lack the model's identity."""
-    if not (folder / "entry.json").is_file():
-        return dict(settings)
-    try:
+    """Return the settings as a run recorded them.
+
+    A run records a task as it was given, by name or file; one finished by older versions lacks the model's identity.
+    """
+    matched = dict(settings)
+    with suppress(BenchError, KeyError, TypeError):
         recorded = read_json(folder / "run.json")["settings"]
-        return {
-            key: value
-            for key, value in settings.items()
-            if _has_identity_settings(recorded) or not _is_identity_setting(key)
-        }
-    except (BenchError, KeyError, TypeError):
-        return dict(settings)
+        if plugins.name_task(recorded["task"]) == plugins.name_task(str(settings["task"])):
+            matched["task"] = recorded["task"]
+        if (folder / "entry.json").is_file() and not _has_identity_settings(recorded):
+            matched = {key: value for key, value in matched.items() if not _is_identity_setting(key)}
+    return matched
 
 
 def read_completions(folder: Path) -> dict[str, Completion]:

@@ -74,7 +74,12 @@ def find_faults(folder: Path, regrade: RegradeFunction | None = None, base: str 
 
 
 def check_leaderboards(
-    folder: Path, regrade: RegradeFunction | None = None, base: str | None = None, *, accept_unreachable: bool = False
+    folder: Path,
+    regrade: RegradeFunction | None = None,
+    base: str | None = None,
+    *,
+    accept_unreachable: bool = False,
+    report: Callable[[int, int], object] | None = None,
 ) -> CheckReport:
     """Check the folder and return its faults and notes.
 
@@ -84,6 +89,7 @@ def check_leaderboards(
         base: a git ref; every record in its merge-base with HEAD must be here unchanged.
         accept_unreachable: a store that does not answer is a note; since the base it may not have changed, and rows
             that are new since then are faults.
+        report: called after every entry, with (entries checked, all entries).
 
     Raises:
         BenchError: there is no such folder or no git repository, or git does not know the base.
@@ -91,7 +97,7 @@ def check_leaderboards(
     names = leaderboard.list_boards(folder)
     base_history = NO_HISTORY if base is None else history.read_folder_history(folder, base)
     records = {board.name: leaderboard.read_board_records(board) for board in leaderboard.list_folders(folder)}
-    checked_entries = _check_entries(folder, records, regrade, base_history)
+    checked_entries = _check_entries(folder, records, regrade, base_history, report)
     readable = [(checked.file, checked.entry) for checked in checked_entries if checked.entry is not None]
     rows = _list_counting_rows(folder, checked_entries, records)
     search = duplicates.find_copied_answers(rows)
@@ -136,6 +142,7 @@ def _check_entries(
     records: Mapping[str, StoredRecords],
     regrade: RegradeFunction | None,
     base_history: FolderHistory,
+    report: Callable[[int, int], object] | None,
 ) -> list[CheckedEntry]:
     unchecked: dict[str, str] = getattr(regrade, "unchecked", {})  # a Regrader's, of which each process has a copy
 
@@ -143,7 +150,7 @@ def _check_entries(
         return _check_entry(path, records[path.parent.name].said.regrades, regrade, base_history), unchecked
 
     paths = [path for name in leaderboard.list_boards(folder) for path in leaderboard.list_entry_files(folder / name)]
-    results = map_in_processes(check, paths, _ENTRIES_PER_PROCESS)
+    results = map_in_processes(check, paths, _ENTRIES_PER_PROCESS, report)
     for _, found in results:
         unchecked.update(found)
     return [checked for checked, _ in results]

@@ -102,10 +102,12 @@ def find_shared_origin(derived_from: Sequence[str], data: str, task: str) -> str
         task: name or file of the task to score; it keeps its own train split apart from its test split.
     """
     task, _ = plugins.split_token_limit(task)
-    sources = {*derived_from, *(root for name in derived_from for root in _find_source_tasks(name, "test"))}
-    if data != task:
-        sources.update(_find_source_tasks(data, "train"))
-    return next((root for root in (task, *_find_source_tasks(task, "test")) if root in sources), None)
+    roots = [*derived_from, *(root for name in derived_from for root in _find_source_tasks(name, "test"))]
+    if plugins.name_task(data) != plugins.name_task(task):
+        roots += _find_source_tasks(data, "train")
+    sources = set(map(plugins.name_task, roots))
+    names = map(plugins.name_task, (task, *_find_source_tasks(task, "test")))
+    return next((name for name in names if name in sources), None)
 
 
 def require_separate_origins(derived_from: Sequence[str], data: str, task: str) -> None:
@@ -113,7 +115,7 @@ def require_separate_origins(derived_from: Sequence[str], data: str, task: str) 
     root = find_shared_origin(derived_from, data, task)
     if root is None:
         return
-    too = "" if root == task else f", as those of {task} were"
+    too = "" if root == plugins.name_task(task) else f", as those of {task} were"
     raise BenchError(
         f"the training data was made from items of {root} (derived_from){too}, so a score on {task} would mean nothing",
         "score the candidate on another task, or train on other data",

@@ -16,7 +16,7 @@ from baseline_bench.core import plugins, records
 from baseline_bench.core.errors import BenchError, combine_problems, suggest_name
 from baseline_bench.core.options import BOOLEAN_WORDS, list_field_types
 from baseline_bench.core.untrusted import parse_toml, read_bytes
-from baseline_bench.models.registry import list_names
+from baseline_bench.models import registry
 from baseline_bench.models.weights import digest_weights
 from baseline_bench.trainers import _options as trainer_options
 
@@ -125,6 +125,13 @@ def read_recipe(name: str, overrides: Sequence[str] = (), base: str | None = Non
     return Recipe(name=file.stem, options=options, path=file, overridden=tuple(texts), **recipe_values)
 
 
+def require_known_names(recipe: Recipe, tasks: Sequence[str] = ()) -> None:
+    """Refuse a base, or a task of the recipe or of `tasks`, that does not exist; this imports no heavy library."""
+    registry.require_model_name(resolve_path(recipe, "base"))
+    for name in (resolve_path(recipe, "task"), *tasks):
+        plugins.require_name("task", name)
+
+
 def resolve_path(recipe: Recipe, key: str) -> str:
     """Return the value of a key that may be a path, ready for use: a path in the file is relative to the file.
 
@@ -185,7 +192,7 @@ def describe_recipe(name: str, sets: Sequence[str], base: str | None) -> str:
     """Describe a recipe as it would be trained, with its two digests: the output of `bench show recipe NAME`."""
     recipe = read_recipe(name, sets, base)
     folder = Path(resolve_path(recipe, "base"))
-    weights_sha256 = digest_weights(folder) if folder.is_dir() and recipe.base not in list_names() else None
+    weights_sha256 = digest_weights(folder) if folder.is_dir() and recipe.base not in registry.list_names() else None
     moving = digest_weight_keys(collect_values(recipe), weights_sha256, digest_trainer(recipe))
     return f"{format_recipe(recipe)}# digest {digest_recipe(recipe)}\n# of the keys that move weights {moving}\n"
 

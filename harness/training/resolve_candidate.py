@@ -89,10 +89,11 @@ def require_source(name: str) -> None:
     folder = Path(name).expanduser()
     organisation, _, rest = name.partition("/")
     on_hub = rest and not name.startswith((".", "/", "~")) and not Path(organisation).is_dir()
-    if folder.is_dir() or on_hub or name in registry.list_names():
+    listed = registry.list_names()
+    if folder.is_dir() or on_hub or name in listed:
         return
-    way_out = f"{suggest_path(folder)}give a folder of weights, org/name of the hub, or a name of `bench list models`"
-    raise BenchError(f"no folder {folder}", way_out)
+    way_out = "give a folder of weights, org/name of the hub, or a name of `bench list models`"
+    raise BenchError(f"no folder {folder}", f"{suggest_path(folder, listed)}{way_out}")
 
 
 def load_whole_weights(source: CandidateSource, cache: Path) -> Model:

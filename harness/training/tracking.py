@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from baseline_bench.core.errors import BenchError, suggest_name
+from baseline_bench.core.errors import BenchError, suggest_library, suggest_name
 from baseline_bench.core.types import Step, Value
 
 PROJECT = "bench"
@@ -25,7 +25,7 @@ def require_trackers(names: Sequence[str]) -> None:
             raise BenchError(f"no tracker '{name}'", suggest_name(name, known, "those that accelerate knows"))
         if name not in installed:
             what = f"--log {name} needs a library that is not installed"
-            raise BenchError(what, f"pip install {_PACKAGES.get(name, name)}")
+            raise BenchError(what, suggest_library(_PACKAGES.get(name, name)))
 
 
 @contextmanager

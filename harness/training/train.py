@@ -87,12 +87,23 @@ class TrainingPlan:
     held_out: tuple[TrainingExample, ...]
 
 
+def read_recipe(options: TrainingOptions, tasks: Sequence[str] = ()) -> Recipe:
+    """Read the recipe; refuse, before a heavy library is imported, a base or task that does not exist.
+
+    Args:
+        tasks: further tasks that the candidate will be scored on.
+    """
+    recipe = recipes.read_recipe(options.recipe, options.sets, options.base)
+    recipes.require_known_names(recipe, tasks)
+    return recipe
+
+
 def begin_training(options: TrainingOptions) -> None:
-    """Start the process that will train, which imports the trainer; errors as of `recipes.read_recipe`.
+    """Start the process that will train, which imports the trainer; errors as of `read_recipe`.
 
     Several processes start only after their number was checked.
     """
-    recipe = recipes.read_recipe(options.recipe, options.sets, options.base)
+    recipe = read_recipe(options)
     if options.gpus == 1:
         child_process.begin_call(_TRAIN_FUNCTION, recipes.resolve_path(recipe, "trainer"))
 
@@ -106,7 +117,7 @@ def plan_training(options: TrainingOptions, console: Console, tasks: Sequence[st
     Raises:
         BenchError: a recipe, base or data that cannot be used, or data that holds test items.
     """
-    recipe = recipes.read_recipe(options.recipe, options.sets, options.base)
+    recipe = read_recipe(options, tasks)
     if options.gpus < 1 or options.checkpoints < 0 or not 0 <= options.seed < 2**32:
         raise BenchError("--gpus is 1 or more, --checkpoints 0 or more, --seed 0 to 2^32 - 1", "correct the numbers")
     task_names = dict.fromkeys([recipes.resolve_path(recipe, "task"), *tasks])

@@ -3,6 +3,7 @@
 import io
 import json
 import shlex
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -255,3 +256,32 @@ def test_every_command_that_is_told_exists(mine):
     named = {line.split()[1] for line in text.replace("`", "\n").splitlines() if line.strip().startswith("bench ")}
     assert {"baseline", "board", "check", "train-and-score"} <= named
     assert named <= set(cli.HELP) | {"pr-report"}
+
+
+@pytest.mark.parametrize("spellings", [("my_sums.py", "my-sums", "./my_sums.py"), ("sums", "my_sums.py", "sums")])
+def test_a_task_by_its_file_and_by_its_name_is_one_task(tmp_path, monkeypatch, spellings):
+    """One run, one row and one line of bench.toml, also where a person chose the name; an unfinished run is resumed."""
+    monkeypatch.chdir(tmp_path)
+    model = tiny.build(tmp_path / "model")
+    Path("my_sums.py").write_text(own_task.TASK)
+    if "sums" in spellings:
+        Path("bench.toml").write_text('[tasks]\nsums = "my_sums.py"\n')
+
+    def score(task: str) -> Path:
+        assert cli.main(["baseline", str(model), "--task", task, "--engine", "scripted"]) == 0
+        (run,) = Path("runs").iterdir()
+        return run
+
+    for task in (*spellings, str(tmp_path / "my_sums.py")):
+        run = score(task)
+        (entry,) = Path("leaderboards").glob("*/*.json")
+    for task in spellings[:2]:
+        (run / "entry.json").unlink()
+        score(task)
+    ((name, file),) = tomllib.loads(Path("bench.toml").read_text())["tasks"].items()
+    assert (name, file) == (entry.parent.name, "my_sums.py")
+    assert name in spellings
+    Path("other").mkdir()
+    Path("other/my_sums.py").write_text(own_task.TASK)
+    assert cli.main(["baseline", str(model), "--task", "other/my_sums.py", "--engine", "scripted"]) == 0
+    assert len(list(Path("runs").iterdir())) == 2  # another file is another task

@@ -1,9 +1,10 @@
 """What is printed can be copied: a path or a command is never broken over two lines. A bar's count is always whole."""
 
 import io
+import threading
 
 import pytest
-from baseline_bench.core.display import Console, build_facts_table
+from baseline_bench.core.display import PIPE_WIDTH, Console, build_facts_table
 from rich.text import Text
 
 PATH = "/somewhere/" + "long/" * 20
@@ -45,6 +46,27 @@ def test_paths_and_commands_stay_whole_at_any_width(width):
 
 
 @pytest.mark.parametrize(
+    ("stream", "columns", "width"),
+    [
+        (io.StringIO, None, PIPE_WIDTH),
+        (io.StringIO, "60", 60),
+        (io.StringIO, "0", PIPE_WIDTH),
+        (io.StringIO, "wide", PIPE_WIDTH),
+        (Terminal, "60", 60),
+    ],
+)
+def test_what_is_laid_out_fits_into_columns_also_in_a_pipe(monkeypatch, stream, columns, width):
+    """As of other tools; without a number of columns a pipe is as wide as a table wants to be."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    console = Console(stream(), io.StringIO())
+    console.print(Text("word " * 100))
+    longest = max(map(len, console.data.file.getvalue().splitlines()))
+    assert width - len("word ") <= longest <= width
+
+
+@pytest.mark.parametrize(
     ("name", "shown"), [("tiny", "tiny "), (LONG_NAME, "organisation…"), ("smollm2-135m-it-q4_1", "smollm2-135m…")]
 )
 def test_a_long_name_is_shortened_and_a_count_never(on_80_columns, name, shown):
@@ -70,6 +92,19 @@ def test_in_a_pipe_a_bar_is_one_line_at_its_start(stream):
     said = ["tiny: 1,319 requests", "lora: loading the base"]
     assert [line for line in talk.getvalue().splitlines() if line in said] == ([] if console.watched else said)
     assert console.watched or talk.getvalue().splitlines() == said
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_items_are_counted_on_a_terminal_and_announced_everywhere(monkeypatch, stream):
+    """Without a thread that draws, since processes are forked meanwhile."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    console, threads = Console(io.StringIO(), stream()), threading.active_count()
+    with console.count_items("checking 20 rows", "checked") as report:
+        report(7, 20)
+        assert threading.active_count() == threads
+    said = console.talk.file.getvalue()
+    assert "checking 20 rows" in said
+    assert ("7/20" in said) == console.watched
 
 
 def test_before_the_first_step_a_training_says_what_it_does(on_80_columns):

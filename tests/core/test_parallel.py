@@ -28,6 +28,14 @@ def test_few_items_stay_in_this_process() -> None:
     assert parallel.map_in_processes(lambda _: os.getpid(), range(15), least=8) == [os.getpid()] * 15
 
 
+@pytest.mark.parametrize("least", [8, 99])
+def test_what_is_done_is_reported_one_by_one(least: int) -> None:
+    """From several processes and from this one."""
+    reported: list[tuple[int, int]] = []
+    parallel.map_in_processes(abs, range(40), least, lambda *done: reported.append(done))
+    assert reported == [(done, 40) for done in range(1, 41)]
+
+
 def test_what_the_function_raises_is_raised_here() -> None:
     """As in one process."""
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.findings import Finding
 from baseline_bench.core.types import (
@@ -17,7 +18,7 @@ from baseline_bench.core.types import (
     Sampling,
 )
 from baseline_bench.evaluation import entry_builder
-from baseline_bench.evaluation.entry_builder import RunReport, board_name, build_entry, commit_completions
+from baseline_bench.evaluation.entry_builder import RunReport, build_entry, commit_completions
 from baseline_bench.evaluation.evaluate import PreparedTask
 from baseline_bench.evaluation.plan import EvaluationPlan, ResolvedEngine
 from baseline_bench.models.tokens import PromptFormat
@@ -142,4 +143,4 @@ def test_judgements_of_another_version_are_no_new_entry():
 )
 def test_a_board_is_named_after_its_task(task, board):
     """Or after its file, in letters that every file system has."""
-    assert board_name(task) == board
+    assert plugins.build_board_name(task) == board

@@ -7,7 +7,6 @@ import tiny
 from baseline_bench.analysis.compare import classify_comparison
 from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError
-from baseline_bench.evaluation.entry_builder import board_name
 from baseline_bench.results import entries
 from baseline_bench.training import contamination
 from tiny_study import bench
@@ -55,7 +54,7 @@ def test_another_limit_has_a_board_and_a_label_of_its_own(place, board, label):
     assert own.task.items_sha256 == other.task.items_sha256
     pair = [entries.read_entry(row(place, name)[0]) for name in (board, f"{board}-max-tokens-48")]
     assert classify_comparison(*pair).name != "comparable"
-    assert path.parent.name == board_name(f"{board}+max-tokens=48")
+    assert path.parent.name == plugins.build_board_name(f"{board}+max-tokens=48")
 
 
 @pytest.mark.parametrize("board", ["word-problems-max-tokens-48", "sums-max-tokens-48"])

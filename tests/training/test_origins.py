@@ -1,5 +1,6 @@
 """origins: data made from a task's test items is refused there, and wherever those items were used again."""
 
+import own_task
 import pytest
 from baseline_bench import cli
 from baseline_bench.core import plugins
@@ -60,6 +61,17 @@ def test_a_task_file_tells_its_origin_as_ours_do(tmp_path):
     assert contamination.find_shared_origin([str(tmp_path / "gone.py")], "rows.jsonl", "gsm8k") is None
     (tmp_path / "rows.jsonl").write_text("{}")
     assert contamination.find_shared_origin([str(tmp_path / "rows.jsonl")], "rows.jsonl", "gsm8k") is None
+
+
+def test_a_task_by_its_file_and_by_its_name_has_one_origin(tmp_path, monkeypatch):
+    """Data that declares the one is refused on the other; another file of that name is another task."""
+    monkeypatch.chdir(tmp_path)
+    for file in ("my_sums.py", "other.py"):
+        (tmp_path / file).write_text(own_task.TASK)
+    (tmp_path / "bench.toml").write_text('[tasks]\nmy-sums = "my_sums.py"\n')
+    assert contamination.find_shared_origin(["my-sums"], "rows.jsonl", "./my_sums.py") == "my-sums"
+    assert contamination.find_shared_origin(["my_sums.py"], "rows.jsonl", "my-sums+max-tokens=9") == "my-sums"
+    assert contamination.find_shared_origin(["my-sums"], "rows.jsonl", "other.py") is None
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,9 @@ from samples import printed_entries
 pytestmark = pytest.mark.usefixtures("forked_children")
 
 HELP = DATA / "help.txt"
-HEAVY = {"datasets", "huggingface_hub", "numpy", "rich", "scipy", "tokenizers", "torch", "transformers", "vllm"}
+HEAVY = {"datasets", "huggingface_hub", "numpy", "pyarrow", "rich", "scipy", "scipy.stats", "torch", "transformers"}
 LIGHT = {"numpy", "rich", "scipy"}
+BOARDS = ROOT / "leaderboards"
 ITEMS = 6
 ESCAPE = "\x1b[2J\x1b]0;owned\x07"
 
@@ -90,6 +91,7 @@ def test_the_help_names_the_commands_of_every_day_first(here, capfd):
         main(["--help"])
     assert (ended.value.code, capfd.readouterr().out) == (0, HELP.read_text())
     assert list(cli.HELP)[:3] == ["quickstart", "baseline", "score"]
+    assert max(map(len, HELP.read_text().splitlines())) <= 80
 
 
 def test_bench_without_a_command_prints_its_help(capfd):
@@ -166,8 +168,23 @@ def test_help_loads_no_heavy_library(argv, light):
         ("baseline smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
         ("noise smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
         ("baseline smollm2-135m-it-q4_1 --task word-problem", "'word-problems'"),
-        ("train quickstart-lora --base smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("baseline smollm2-135m-it-q4_1 --engine transformer", "'transformers'"),
+        ("noise smollm2-135m-it-q4_1 --engine transformer", "'transformers'"),
+        ("score smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
         ("score ./seed-0", "'seed-00'"),
+        ("train quickstart-lora --base smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("train lora-socratik", "'lora-socratic'"),
+        ("train lora-main --set task=gsm8", "'gsm8k'"),
+        ("train-and-score lora-main lora-socratik", "'lora-socratic'"),
+        ("train-and-score lora-main --base smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("train-and-score lora-main --base smollm2-135m-it-q4_1 --task word-problem", "'word-problems'"),
+        ("train-and-score lora-main --base smollm2-135m-it-q4_1 --engine transformer", "'transformers'"),
+        ("sweep lora-main --grid lr=1e-4 --base smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        ("check lora-main --base smollm2-135m-it-q41", "'smollm2-135m-it-q4_1'"),
+        (f"compare recipe:lora-mian recipe:full-main --leaderboards {BOARDS}", "'lora-main'"),
+        (f"compare smollm2-135m-it-q41 gemma --leaderboards {BOARDS}", "'smollm2-135m-it-q4_1'"),
+        (f"diff smollm2-135m-it-q41 gemma --leaderboards {BOARDS}", "'smollm2-135m-it-q4_1'"),
+        (f"show smollm2-135m-it-q41 --leaderboards {BOARDS}", "'smollm2-135m-it-q4_1'"),
     ],
 )
 def test_a_mistyped_name_loads_no_heavy_library(argv, meant, tmp_path):
@@ -417,6 +434,7 @@ def test_ctrl_c_keeps_the_answers_and_says_how_to_go_on(model, here, capfd):
         ("retract none --why wrong", "withdrawing none, rendering the pages of leaderboards"),
         ("import lm-eval none.json", "importing none.json, rendering the pages of leaderboards"),
         ("check none.toml", "checking none.toml"),
+        ("doctor none", "checking none"),
         ("export lm-eval none", "reading the task none"),
         ("report", "comparing the rows of leaderboards/gsm8k and drawing the figures"),
         ("pr-report", "checking what this branch adds to leaderboards since origin/main"),
