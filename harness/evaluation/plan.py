@@ -251,7 +251,9 @@ def _collect_run_settings(
 def _check_unmerged_adapter(task_plan: TaskPlan, model: Model) -> list[Finding]:
     """Check an adapter that the engine applies without merging it into the weights."""
     folder = _find_unmerged_adapter(task_plan)
-    return [] if folder is None else diagnose.check_adapter(folder, model)
+    if folder is None:
+        return []
+    return [*diagnose.check_adapter(folder, model), *diagnose.check_own_tokenizer(folder, model)]
 
 
 def _find_unmerged_adapter(task_plan: TaskPlan) -> Path | None:
