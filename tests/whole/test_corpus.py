@@ -122,6 +122,8 @@ def test_every_code_has_a_case_or_a_reason():
     assert shown | WITHOUT_CASE.keys() == CODES.keys()
     assert shown.isdisjoint(WITHOUT_CASE)
     assert BY_CODE.keys() == shown
+    places = {code: next((ROOT / "tests").rglob(reason.rpartition(": ")[2])) for code, reason in WITHOUT_CASE.items()}
+    assert [code for code, place in places.items() if f'"{code}"' not in place.read_text(encoding="utf-8")] == []
     sys.stdout.write(f"\n{format_counts()}\n")
 
 
