@@ -6,9 +6,6 @@ from pathlib import Path
 
 # Names or problems of one kind that a message shows.
 MAX_SHOWN = 5
-_CHECK_WEIGHTS = (
-    "look at the weights with `bench doctor`; if they are sound, float16 may be too narrow: -o dtype=float32"
-)
 
 
 class BenchError(Exception):
@@ -35,8 +32,9 @@ class UnreachableError(BenchError):
 class NotFiniteError(BenchError):
     """A model computes NaN or infinity, which makes its answers meaningless; the run ends."""
 
-    def __init__(self, what: str, way_out: str | None = _CHECK_WEIGHTS) -> None:
-        super().__init__(what, way_out)
+    def __init__(self, what: str, way_out: str | None = None) -> None:
+        advice = "look at the weights with `bench doctor`; if they are sound, float16 may be too narrow: -o dtype="
+        super().__init__(what, way_out or f"{advice}float32")
 
 
 def combine_problems(problems: list[str], where: str, way_out: str) -> BenchError:
