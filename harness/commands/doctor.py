@@ -91,7 +91,7 @@ def run(options: Options, console: Console) -> int:
         raise BenchError("no MODEL is given", "name the model to inspect, or give --bundle FILE")
     console.say(f"checking {options.model}")
     task = plugins.load_task(options.task)
-    _, problems = evaluate.select_problems(task, Split("test", mirror=options.mirror), max(options.answers, 1), 0)
+    problems = evaluate.select_problems(task, Split("test", mirror=options.mirror), max(options.answers, 1), 0)
     inspected = _inspect_files(options, _find_source(options, console), console)
     if not options.as_json:
         for what, folder in inspected.files.items():
@@ -125,9 +125,18 @@ def _write_bundle(options: Options, path: Path, console: Console) -> int:
 
 
 def _check_model(
-    options: Options, task: Task, inspected: _InspectedFiles, problems: list[Problem], console: Console
+    options: Options,
+    task: Task,
+    inspected: _InspectedFiles,
+    selected: tuple[list[Problem], list[Problem]],
+    console: Console,
 ) -> list[Finding]:
-    """Run the checks that precede every score; print the prompt and check a few answers if the model is usable."""
+    """Run the checks that precede every score; print the prompt and check a few answers if the model is usable.
+
+    Args:
+        selected: every problem, and those whose prompts and answers are checked.
+    """
+    everything, problems = selected
     if (model := inspected.model) is None:
         return []
     name = options.engine or plan.choose_default_engine()[0]
@@ -143,7 +152,8 @@ def _check_model(
         ids = build_request(model_tokenizer.tokenizer, model_tokenizer.prompt_format, task, problems[0]).token_ids
         _print_prompt(model, model_tokenizer, ids, console)
     requests = [request for problem in problems for request in build_requests(model_tokenizer, task, problem)]
-    findings = diagnose.diagnose_model(model, model_tokenizer, name, requests) + evaluate.check_shots(task, problems)
+    findings = diagnose.diagnose_model(model, model_tokenizer, name, requests)
+    findings += evaluate.check_shots(task, everything)
     sound = all(finding.severity == "warn" for finding in findings)
     if inspected.base is not None and inspected.named:
         findings += _compare_with_base(model.folder, inspected.base, changed=sound)
@@ -219,7 +229,7 @@ def _compare_with_base(folder: Path, base: Model, *, changed: bool) -> list[Find
     if differences := identity.list_config_differences(folder, base.folder):
         message = f"in config.json {list_first(differences)}: restore it, unless the model was trained so"
         findings.append(build_finding("config-not-base", message))
-    return [*findings, *resolve_candidate.compare_tokenizers(folder, base)]
+    return [*findings, *diagnose.check_own_tokenizer(folder, base)]
 
 
 def _print_prompt(model: Model, model_tokenizer: ModelTokenizer, ids: tuple[int, ...], console: Console) -> None:

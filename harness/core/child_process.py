@@ -55,10 +55,15 @@ class RequestDone:
 
 @dataclass(frozen=True, slots=True)
 class RequestRefused:
-    """The BenchError that a child raised."""
+    """The BenchError that a child raised.
+
+    Attributes:
+        kind: its class, or BenchError for one that the parent may not know.
+    """
 
     what: str
     way_out: str | None
+    kind: type[BenchError] = BenchError
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ class Worker:
         """End a child that refused or has ended, and return the error that explains why."""
         if isinstance(message, RequestRefused):
             self.end()
-            return BenchError(f"{self.name}: {message.what}" if self.of > 1 else message.what, message.way_out)
+            return message.kind(f"{self.name}: {message.what}" if self.of > 1 else message.what, message.way_out)
         code = self.end(SHUTDOWN_SECONDS)
         if code == -signal.SIGKILL:
             what = f"{self.name} was killed by the system, most likely for want of memory"

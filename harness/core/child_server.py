@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from baseline_bench.core import plugins, trace
 from baseline_bench.core.child_process import RequestRefused, WorkerRequest, import_object
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, NotFiniteError
 
 _ENGINE_PHASES = {"load": "start engine", "complete": "generate", "logprobs": "measure solutions"}
 _ENGINE_PHASES |= {"reload": "reload weights", "prompt_logprobs": "probe engine"}
@@ -58,7 +58,8 @@ def _sending_refusals(connection: "Connection[Any, Any]") -> Iterator[None]:
             raise
         what = f"cannot write {error.filename or 'a file'}: {error.strerror}"
         refusal = BenchError(what, "free some space or make it writable, then give the same command again")
-    _send_message(connection, RequestRefused(refusal.what, refusal.way_out))
+    kind = NotFiniteError if isinstance(refusal, NotFiniteError) else BenchError
+    _send_message(connection, RequestRefused(refusal.what, refusal.way_out, kind))
 
 
 def _send_message(connection: "Connection[Any, Any]", message: Any) -> None:

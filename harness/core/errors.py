@@ -36,11 +36,9 @@ class UnreachableError(BenchError):
 class NotFiniteError(BenchError):
     """A model computes NaN or infinity, which makes its answers meaningless; the run ends."""
 
-    def __init__(self, where: str) -> None:
-        super().__init__(
-            f"{where} are NaN or infinite",
-            "look at the weights with `bench doctor`; if they are sound, float16 may be too narrow: -o dtype=float32",
-        )
+    def __init__(self, what: str, way_out: str | None = None) -> None:
+        advice = "look at the weights with `bench doctor`; if they are sound, float16 may be too narrow: -o dtype="
+        super().__init__(what, way_out or f"{advice}float32")
 
 
 def combine_problems(problems: list[str], where: str, way_out: str) -> BenchError:

@@ -14,6 +14,7 @@ import re
 import sys
 import typing
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -259,10 +260,8 @@ def require_libraries(libraries: Sequence[str], what: str) -> None:
 
 def _import_adapter(module: str, what: str) -> Any:
     """Import the module that adapts external plug-ins to the contracts, by name as plug-ins are."""
-    try:
+    with _explaining_import(what):
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise explain_missing_library(error, f"{what} needs a library that is not installed") from error
 
 
 def _load_plugin(kind: PluginKind, name: str) -> Any:
@@ -275,11 +274,9 @@ def _load_plugin(kind: PluginKind, name: str) -> Any:
         raise BenchError(what, "uninstall that package or rename its entry point")
     if name in files and name not in _find_bundled_files(kind):
         return _require_contract(kind, _import_file(kind, files[name]), name)
-    try:
+    with _explaining_import(f"the {kind} '{name}'"):
         bundled = f"{PACKAGES[kind]}.{name.replace('-', '_')}"
         module = points[name].load() if name in points else importlib.import_module(bundled)
-    except ModuleNotFoundError as error:
-        raise explain_missing_library(error, f"the {kind} '{name}' needs a library that is not installed") from error
     return _require_contract(kind, module, name)
 
 
@@ -344,13 +341,25 @@ def _import_file(kind: PluginKind, path: Path) -> ModuleType:
         raise BenchError(f"{path} cannot be loaded as Python", "give a .py file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
-    try:
-        spec.loader.exec_module(module)
-    except ModuleNotFoundError as error:
-        raise explain_missing_library(error, f"{path} needs a library that is not installed") from error
-    except SyntaxError as error:
-        raise BenchError(f"{path}, line {error.lineno}: {error.msg}", "correct the file") from error
+    with _explaining_import(str(path)):
+        try:
+            spec.loader.exec_module(module)
+        except SyntaxError as error:
+            raise BenchError(f"{path}, line {error.lineno}: {error.msg}", "correct the file") from error
     return module
+
+
+@contextmanager
+def _explaining_import(what: str) -> Iterator[None]:
+    """Raise BenchError, which begins with `what`, if the import needs a missing library or ends the program."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise explain_missing_library(error, f"{what} needs a library that is not installed") from error
+    except SystemExit as error:
+        status = "" if error.code is None else f" ({error.code})"
+        way_out = 'keep such calls below `if __name__ == "__main__":`'
+        raise BenchError(f"{what} ends the program when it is imported{status}", way_out) from error
 
 
 def _require_contract(kind: PluginKind, module: Any, name: str) -> Any:

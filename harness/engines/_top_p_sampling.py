@@ -45,7 +45,7 @@ def find_likeliest(logits: torch.Tensor) -> torch.Tensor:
     """
     largest, likeliest = logits.max(-1)
     if not bool(largest.isfinite().all()):
-        raise NotFiniteError("the model's logits")
+        raise NotFiniteError("the model's logits are NaN or infinite")
     return likeliest
 
 

@@ -125,7 +125,7 @@ class VllmGenerator:
             ((_, logprobs),) = recorded.sample_tokens(self._open_engine.llm_engine, [prompt], self._beside)
         if not all(map(math.isfinite, logprobs)):
             self.close()
-            raise NotFiniteError("the model's log-probabilities")
+            raise NotFiniteError("the model's log-probabilities are NaN or infinite")
 
     def prompt_logprobs(self, sequences: Sequence[Sequence[int]]) -> Logprobs:
         """Measure given token ids under the loaded weights.
@@ -251,7 +251,7 @@ def _refuse_counted_nans(core: Any) -> None:
     def get_checked_output() -> Any:
         outputs = get_output()
         if any(output.num_nans_in_logits for output in outputs.outputs):
-            raise NotFiniteError("the model's logits")
+            raise NotFiniteError("the model's logits are NaN or infinite")
         return outputs
 
     core.get_output = get_checked_output

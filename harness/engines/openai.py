@@ -5,6 +5,7 @@ failing servers (429 and every 5xx). A request that the server refuses stops the
 score the server. Every answer has a deadline and a size limit.
 """
 
+import math
 import random
 import re
 import threading
@@ -28,6 +29,8 @@ _ANSWER_LIMIT = 32 * 2**20
 # Seconds before the next try, and the characters that one token may decode to.
 _LONGEST_PAUSE, _TOKEN_CHARACTERS = 60.0, 256
 _LARGEST_LOGPROB = 1e9
+# What vLLM's server writes for minus infinity, which JSON has not.
+_ZERO_LIKELIHOOD = -9999.0
 _NAME_CHARACTERS = 200
 _CHECK_ENDPOINT = "check the endpoint; it should end in /v1"
 _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,60}")
@@ -366,7 +369,7 @@ class _Client:
 def _parse_logprob(value: object) -> float:
     if not isinstance(value, int | float) or not abs(value) < _LARGEST_LOGPROB:
         raise ValueError(f"{value!r:.60} is not a log-probability")
-    return float(value)
+    return -math.inf if value == _ZERO_LIKELIHOOD else float(value)
 
 
 def _parse_wait(text: str | None) -> float:

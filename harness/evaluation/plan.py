@@ -206,15 +206,17 @@ def plan_model(
     model = replace(model, name=options.name or model.name)
     template = TemplateChoice.parse(options.template, options.template_arguments)
     model_tokenizer = tokenizer.load_tokenizer(model, template)
-    prepared = task_plan.prepare(model_tokenizer, options.seed)
-    evaluate.require_context(prepared, model_tokenizer.context)
     with trace.span("check model"):
         noticed = [*adapter_findings, *evaluate.check_shots(task_plan.task, task_plan.chosen)]
         noticed += _check_unmerged_adapter(task_plan, model)
-        noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine.name, prepared.requests)
+        noticed += diagnose.diagnose_model(model, model_tokenizer, task_plan.engine.name)
         checked = _report_findings(options, console, model.name, noticed)
         model_identity = identity.describe_model(model, model_tokenizer, _find_unmerged_adapter(task_plan))
     _require_unused_name(model, model_identity, options.leaderboards)
+    prepared = task_plan.prepare(model_tokenizer, options.seed)  # after the checks: a large task takes minutes
+    evaluate.require_context(prepared, model_tokenizer.context)
+    beyond = diagnose.check_token_ids(model.folder, prepared.requests)
+    _raise_refusals(options, console, model.name, [*checked, *beyond])
     settings = _collect_run_settings(options, task_plan, model, model_tokenizer, prepared)
     settings |= model_identity.settings or {}
     return EvaluationPlan(
@@ -249,7 +251,9 @@ def _collect_run_settings(
 def _check_unmerged_adapter(task_plan: TaskPlan, model: Model) -> list[Finding]:
     """Check an adapter that the engine applies without merging it into the weights."""
     folder = _find_unmerged_adapter(task_plan)
-    return [] if folder is None else diagnose.check_adapter(folder, model)
+    if folder is None:
+        return []
+    return [*diagnose.check_adapter(folder, model), *diagnose.check_own_tokenizer(folder, model)]
 
 
 def _find_unmerged_adapter(task_plan: TaskPlan) -> Path | None:
@@ -262,11 +266,16 @@ def _report_findings(
     options: ScoringOptions, console: Console, name: str, noticed: Sequence[Finding]
 ) -> tuple[Finding, ...]:
     """Print the findings, and raise RefusedError if one refuses the model."""
-    with write_refusals_as_json(options, console):
-        findings.raise_refusals(name, noticed, options.accept)
+    _raise_refusals(options, console, name, noticed)
     for finding in noticed:
         console.warn(f"{name}: [{finding.code}] {finding.message}")
     return tuple(noticed)
+
+
+def _raise_refusals(options: ScoringOptions, console: Console, name: str, noticed: Sequence[Finding]) -> None:
+    """Raise RefusedError if a finding refuses the model; print all of them first if the user asks for JSON."""
+    with write_refusals_as_json(options, console):
+        findings.raise_refusals(name, noticed, options.accept)
 
 
 @contextmanager

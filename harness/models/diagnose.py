@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,15 @@ def _check_base_revision(lora: adapter.Adapter, base: Model, named: str | None) 
         f"{'of no known revision' if base_revision is None else base_revision}: give --base {lora.base}@{revision}"
     )
     yield build_finding("adapter-revision", message)
+
+
+def check_own_tokenizer(folder: Path, base: Model) -> list[Finding]:
+    """Compare the tokenizer of a candidate's folder, if it has one, with the base's."""
+    if not weights.has_tokenizer(folder):
+        return []
+    from baseline_bench.models.tokenizer import load_tokenizer  # loads transformers
+
+    return compare_tokenizers(load_tokenizer(replace(base, folder=folder)), load_tokenizer(base))
 
 
 def compare_tokenizers(own: ModelTokenizer, base: ModelTokenizer) -> list[Finding]:

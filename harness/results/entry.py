@@ -143,8 +143,8 @@ class CheckResults:
     Attributes:
         findings: codes of the warnings (see `baseline_bench.core.findings`), sorted.
         accepted: codes of the refusals that the user overrode with `--accept`, sorted.
-        logits: "finite" where the engine checked every logit or log-probability that it chose by; "unchecked" where
-            it cannot check them.
+        logits: "finite" where the engine checked the logits that chose each token, or measured texts; else
+            "unchecked". docs/findings.md says what each engine checks.
         unfinished_thoughts: number of items of which an answer ended inside its thought; None without any thought.
     """
 

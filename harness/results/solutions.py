@@ -42,7 +42,7 @@ def build_item_likelihood(problem_id: str, logprobs: Sequence[float]) -> ItemLik
     if not logprobs:
         raise BenchError(f"the solution of {problem_id} has no tokens")
     if not all(map(math.isfinite, logprobs)):
-        raise NotFiniteError(f"log-probabilities of the solution of {problem_id}")
+        raise NotFiniteError(f"log-probabilities of the solution of {problem_id} are NaN or infinite")
     total = math.fsum(logprobs)
     # A certain token's log-probability is sometimes computed as +1e-7.
     return ItemLikelihood(problem_id, len(logprobs), min(0.0, round(total, LOGPROB_DECIMALS)))

@@ -158,17 +158,7 @@ def check_adapter(folder: Path, base: str | None, model: Model) -> list[Finding]
             f"{base}, go on, since an adapter is added to unquantised weights"
         )
         adapter_findings.append(build_finding("other-base", message))
-    return [*adapter_findings, *compare_tokenizers(folder, model)]
-
-
-def compare_tokenizers(folder: Path, base: Model) -> list[Finding]:
-    """Compare a folder's own tokenizer, if it has one, with the base's."""
-    if not weights.has_tokenizer(folder):
-        return []
-    from baseline_bench.models import tokenizer  # loads transformers
-
-    load = tokenizer.load_tokenizer
-    return diagnose.compare_tokenizers(load(replace(base, folder=folder)), load(base))
+    return [*adapter_findings, *diagnose.check_own_tokenizer(folder, model)]
 
 
 def resolve_base(folder: Path, base: str | None, cache: Path) -> Model:

@@ -21,7 +21,7 @@ PATIENCE = 60
 @pytest.fixture(autouse=True)
 def found(monkeypatch):
     """Children find this file."""
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
 
 
 @pytest.fixture

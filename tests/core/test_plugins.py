@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from baseline_bench.cli import main
 from baseline_bench.core import plugins
 from baseline_bench.core.errors import BenchError, suggest_extra
 from own_task import TASK, package
@@ -164,6 +165,31 @@ def test_a_file_with_a_syntax_error_is_named_with_its_line(tmp_path):
     path.write_text("a = 1\nb = (\n")
     with pytest.raises(BenchError, match=r"broken\.py, line 2"):
         plugins.load_task(str(path))
+
+
+@pytest.mark.parametrize("line", ["raise SystemExit", "import sys; sys.exit(0)", "import sys; sys.exit('no licence')"])
+@pytest.mark.parametrize("kind", ["task", "trainer"])
+def test_a_file_that_exits_while_it_is_imported_is_named(kind, line, tmp_path):
+    """It does not end bench, whatever status it exits with."""
+    path = tmp_path / "leaving.py"
+    path.write_text(line)
+    with pytest.raises(BenchError) as raised:
+        (plugins.load_task if kind == "task" else plugins.load_trainer)(str(path))
+    assert str(path) in raised.value.what
+    assert "SystemExit" not in raised.value.what
+
+
+@pytest.mark.parametrize("guard", ["", 'if __name__ == "__main__": '], ids=["exits", "exits only as a program"])
+def test_an_entry_point_that_exits_while_it_is_imported_is_named(guard, tmp_path, monkeypatch, capfd):
+    """One line and the exit status of every broken plug-in; a file that is a program too may exit as one."""
+    package(tmp_path, "leaving", "[bench.tasks]\ntheirs = leaving\n", f"{TASK}\n{guard}raise SystemExit(7)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "leaving", raising=False)
+    status = main(["doctor", "./absent", "--task", "theirs"])
+    (line,) = capfd.readouterr().err.splitlines()
+    assert status == 1
+    assert ("theirs" in line) == (guard == "")
 
 
 @pytest.mark.parametrize(

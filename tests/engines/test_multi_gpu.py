@@ -19,7 +19,7 @@ from baseline_bench import cli
 from baseline_bench.core import plugins
 from baseline_bench.core.child_process import ItemAnswered, RequestDone
 from baseline_bench.core.contracts import LogprobGenerator, ReloadableGenerator, ReloadableGeneratorGroup
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, NotFiniteError
 from baseline_bench.core.types import Model, Request, Sampling, TrainingExample
 from baseline_bench.engines import scripted
 from baseline_bench.engines.multi_gpu import distributed, gpus
@@ -162,6 +162,19 @@ def test_a_fleet_can_what_its_engines_can(models, lines, tmp_path):
     kinds = (ReloadableGenerator, ReloadableGeneratorGroup, LogprobGenerator)
     assert [isinstance(able, kind) for kind in kinds] == [True] * 3
     assert [isinstance(plain, kind) for kind in kinds] == [False] * 3
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("what", ["complete", "logprobs"])
+def test_a_process_that_computes_nan_ends_the_run(what, count, models, lines):
+    """The error keeps its class across processes; the other process has the same weights and gets none of its items."""
+    held = start(models[0], count, lines, overflows="0", after=1)
+    try:
+        with pytest.raises(NotFiniteError):
+            answers(held) if what == "complete" else list(held.logprobs(ROWS))
+    finally:
+        held.close()
+    assert lines == []
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,22 @@
 """evaluation.plan: what is worked out before an engine starts."""
 
 import json
+from contextlib import nullcontext
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import tiny
 from baseline_bench import cli
 from baseline_bench.core import options, plugins
+from baseline_bench.core.display import Console
+from baseline_bench.core.findings import RefusedError
 from baseline_bench.core.types import Model, Split
 from baseline_bench.engines import openai, scripted, transformers
 from baseline_bench.evaluation import evaluate, plan
 from baseline_bench.models import tokenizer
+from baseline_bench.models.weights import SINGLE_FILE
+from safetensors.torch import load_file, save_file
 
 QUICK = ("--task", "word-problems", "--engine", "scripted", "--limit", "5", "--json")
 
@@ -88,3 +94,26 @@ def test_models_of_one_tokenizer_share_their_exam(tmp_path):
     assert tokenizers[0] is tokenizers[1]
     assert base is candidate
     assert [len(r.token_ids) for r in other.requests] > [len(r.token_ids) for r in base.requests]
+
+
+def _spoil(folder: Path) -> None:
+    """Put NaN into the embedding."""
+    tensors = load_file(folder / SINGLE_FILE)
+    tensors["model.embed_tokens.weight"][3, 0] = float("nan")
+    save_file(tensors, folder / SINGLE_FILE, {"format": "pt"})
+
+
+@pytest.mark.parametrize(("spoilt", "tokenised"), [(True, 0), (False, 1)], ids=["NaN in the weights", "sound"])
+def test_a_model_is_checked_before_its_prompts_are_tokenised(spoilt, tokenised, tmp_path):
+    """A broken model is refused at once: the prompts of a large task take minutes."""
+    folder = tiny.build(tmp_path / "model", "chatml")
+    if spoilt:
+        _spoil(folder)
+    task = plugins.load_task("word-problems")
+    problems = evaluate.select_problems(task, Split("test"), 3, 0)
+    task_plan = plan.TaskPlan(task, problems, plan.resolve_engine("scripted", (), None))
+    scoring = plan.ScoringOptions(model=str(folder), leaderboards=tmp_path / "leaderboards", cache=tmp_path / "cache")
+    model = Model("it", "folder", None, folder, None, "0" * 64)
+    with pytest.raises(RefusedError) if spoilt else nullcontext():
+        plan.plan_model(scoring, Console(StringIO(), StringIO()), model, None, task_plan)
+    assert len(task_plan.prepared_tasks) == tokenised

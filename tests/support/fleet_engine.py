@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, NotFiniteError
 from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
 
 WAIT = "import threading; threading.Event().wait()"
@@ -27,6 +27,7 @@ class Options:
     Attributes:
         pipe: a named pipe that this process, and one that it starts, hold as long as they live.
         killed: ends itself as a system without memory would, after `after` answers.
+        overflows: computes NaN after `after` answers.
         refuses: says after `after` answers that its engine has ended.
         stale: keeps its old weights at a reload.
         odd: comes out with another setting.
@@ -36,6 +37,7 @@ class Options:
     pipe: str | None = field(default=None, metadata=neutral())
     killed: str | None = field(default=None, metadata=neutral())
     refuses: str | None = field(default=None, metadata=neutral())
+    overflows: str | None = field(default=None, metadata=neutral())
     after: int = field(default=2, metadata=neutral())
     stale: str | None = field(default=None, metadata=neutral())
     odd: str | None = field(default=None, metadata=neutral())
@@ -93,6 +95,8 @@ class Number:
                 os.kill(os.getpid(), signal.SIGKILL)
             if here(self.options.refuses):
                 raise BenchError("its engine has ended", "see its log")
+            if here(self.options.overflows):
+                raise NotFiniteError("its logits are NaN or infinite")
 
 
 def here(which: str | None) -> bool:

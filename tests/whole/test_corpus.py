@@ -13,15 +13,16 @@ from corpus import asking
 from corpus.cases import Case, Run
 from corpus.checks import BY_CODE, WITHOUT_CASE
 from corpus.classes import CLASSES, format_counts, list_codes
+from own_task import package
 from paths import ROOT
 
 pytestmark = pytest.mark.usefixtures("forked_children")
 
 EVERY = [(name, case) for name, module in CLASSES.items() for case in module.CASES]
-BEFORE_A_RUN = ("candidates", "adapters", "templates")
+BEFORE_A_RUN = ("candidates", "adapters", "templates", "shots")
 # Where docs/findings.md says that a code is found, by the class that shows it.
 WHEN = {
-    **dict.fromkeys((*BEFORE_A_RUN, "shots"), "before the run"),
+    **dict.fromkeys(BEFORE_A_RUN, "before the run"),
     "trainings": "doctor --base",
     "generated": "doctor",
     "answers": "after the run",
@@ -55,18 +56,27 @@ def test_what_a_case_is_made_to_show_is_found(name: str, case: Case, tmp_path: P
 
 
 def _list_commands() -> list[tuple[str, Case, str]]:
-    """Every case that is found before a run, by score; the first of each code and a sound one by baseline."""
+    """Every case that is found before a run, by score; the first of each class, code and a sound one by baseline."""
     pairs = [(name, case) for name, case in EVERY if name in BEFORE_A_RUN]
-    first = {case.expected: (name, case) for name, case in reversed(pairs) if name != "adapters"}
+    first = {(name == "adapters", case.expected): (name, case) for name, case in reversed(pairs)}
     return [(*pair, "score") for pair in pairs] + [(*pair, "baseline") for pair in first.values()]
 
 
 @_walk(_list_commands(), "command")
-def test_score_and_baseline_find_what_doctor_finds(name: str, case: Case, command: str, tmp_path: Path, run: Run):
-    """The same codes and severities; a refusal ends in one line and makes no row."""
-    refused = any(severity == "refuse" for _, severity in case.expected)
+def test_score_and_baseline_find_what_doctor_finds(
+    name: str, case: Case, command: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    """The same codes and severities; a refusal ends in one line and makes no row.
+
+    `baseline` scores the base of an adapter with the adapter beside it, as the engine's option names it. The base is
+    then the user's own choice, whatever the adapter calls it.
+    """
+    package(tmp_path / "installed", "beside", "[bench.engines]\nbeside = beside\n", asking.BESIDE)
+    monkeypatch.syspath_prepend(tmp_path / "installed")
+    expected = [each for each in case.expected if command == "score" or each[0] != "other-base"]
+    refused = any(severity == "refuse" for _, severity in expected)
     candidate = case.build(tmp_path / "case")
-    assert asking.score(command, candidate, run, refused=refused) == sorted(case.expected)
+    assert asking.score(command, candidate, run, refused=refused) == sorted(expected)
 
 
 def _list_removals() -> list[tuple[str, Case, str]]:
@@ -112,6 +122,8 @@ def test_every_code_has_a_case_or_a_reason():
     assert shown | WITHOUT_CASE.keys() == CODES.keys()
     assert shown.isdisjoint(WITHOUT_CASE)
     assert BY_CODE.keys() == shown
+    places = {code: next((ROOT / "tests").rglob(reason.rpartition(": ")[2])) for code, reason in WITHOUT_CASE.items()}
+    assert [code for code, place in places.items() if f'"{code}"' not in place.read_text(encoding="utf-8")] == []
     sys.stdout.write(f"\n{format_counts()}\n")
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import tomllib
+from importlib import import_module
 
 import baseline_bench
 import pytest
@@ -118,10 +119,21 @@ def test_the_supported_versions_are_those_that_pip_installs():
 
 def test_every_finding_is_explained():
     """The table is that of the code, in the same order; when a code is found is checked by test_corpus.py."""
-    table = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8").partition("|---|---|---|---|\n")[2]
+    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    table = page.partition("|code|severity|when|what it means|\n|---|---|---|---|\n")[2]
     rows = [tuple(line.strip("|").split("|")) for line in table.splitlines()]
     told = [(f"`{code}`", severity, meaning) for code, (severity, meaning) in CODES.items()]
     assert [(code, severity, meaning) for code, severity, _, meaning in rows] == told
+
+
+def test_the_page_of_findings_says_what_each_engine_checks():
+    """One line an engine; the last column is what its rows say without measured texts."""
+    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    lines = dict(re.findall(r"^\|`([a-z]+)`\|.*\|`(finite|unchecked)`\|$", page, re.MULTILINE))
+    modules = {name: import_module(f"baseline_bench.engines.{name}") for name in plugins.list_names("engine")}
+    assert lines == {
+        name: "finite" if getattr(module, "LOGITS", False) else "unchecked" for name, module in modules.items()
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in plugins.list_names("engine") if name != "vllm"])

@@ -24,7 +24,7 @@ from baseline_bench.core.child_process import (
     share_threads,
 )
 from baseline_bench.core.contracts import Logprobs
-from baseline_bench.core.errors import BenchError
+from baseline_bench.core.errors import BenchError, NotFiniteError
 from baseline_bench.core.types import Completion, Model, Request, Sampling, TokenLogprobs, TrainingExample, Value
 from baseline_bench.engines.multi_gpu.child import EngineReady
 
@@ -229,6 +229,8 @@ class _DistributedCall:
                     yield message.id, message.value
                 elif isinstance(message, RequestDone):
                     self._begin(worker)
+                elif isinstance(message, RequestRefused) and message.kind is NotFiniteError:
+                    raise worker.explain_failure(message)  # the others have the same weights
                 elif isinstance(message, RequestRefused) and not self._retires:
                     self._refusal = self._refusal or BenchError(message.what, message.way_out)
                     self._begin(worker)

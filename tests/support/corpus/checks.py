@@ -46,6 +46,6 @@ BY_CODE: dict[str, Check] = {
 # Codes that no input shows: what does, and where that is tested.
 WITHOUT_CASE = {
     "bos-missing": "a BOS rule that models.toml declares for a model of its own: test_template_checks.py",
-    "bos-declared": "as bos-missing",
+    "bos-declared": "as bos-missing: test_template_checks.py",
     "answers-scripted": "the engine, whatever the model is: test_advisories.py",
 }

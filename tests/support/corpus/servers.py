@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import tiny
 from baseline_bench.core.errors import BenchError
-from baseline_bench.core.types import Completion, Model, Request, Sampling, TrainingExample
+from baseline_bench.core.types import Completion, Model, Request, Sampling
 from baseline_bench.engines import openai
+from baseline_bench.evaluation import evaluate
 from fake_server import MODELS, Handler, Reply, serve
 
 from corpus.cases import REFUSED, Case, Check, Found, Run, finds
@@ -70,7 +71,7 @@ def _ask(served: Served, endpoint: str) -> str:
     generator = openai.load(model, openai.Options(**{"endpoint": endpoint, "tries": 2, **served.options}))
     try:
         if served.measured:
-            list(generator.logprobs([TrainingExample("a", (1, 2, 3), 1)]))
+            list(evaluate.stream_completions([Request("a", (1, 2, 3), 1)], generator, SAMPLING, ()))
         else:
             list(generator.complete([Request("a", (1, 2, 3))], SAMPLING, [0]))
         return generator.version
@@ -141,6 +142,7 @@ _ANSWER = finds(_ENGINE + "ServerGenerator._completion", Completion("18", (65, 6
 _ASKED = finds(_ENGINE + "_require_as_asked")
 _NAME = finds(_ENGINE + "_choose_served", ("m", 4096))
 _STATUS = Check(_ENGINE + "_parse_response", _answer_soundly)
+_ZERO = Check(_ENGINE + "_ZERO_LIKELIHOOD", None)
 _SENT = Check(_ENGINE + "_Client.send", lambda _, *words: _answer_soundly(*words))
 _SIZE = Check(_ENGINE + "_ANSWER_LIMIT", 2**40)
 _TIME = Check(_ENGINE + "_Client._try", _read_without_deadline)
@@ -165,8 +167,8 @@ def _used(value: Any = None, **usage: int) -> Reply:
     return answers({"choices": [value or CHOICE], "usage": usage})
 
 
-def _measured(count: int) -> Reply:
-    logprobs = [None, {"2": {"logprob": -0.5}}, {"3": {"logprob": -1.5}}]
+def _measured(count: int, last: float = -1.5) -> Reply:
+    logprobs = [None, {"2": {"logprob": -0.5}}, {"3": {"logprob": last}}]
     return answers({"choices": [{"prompt_logprobs": logprobs}], "usage": {"prompt_tokens": count}})
 
 
@@ -224,6 +226,8 @@ CASES: tuple[Case, ...] = (
     _sound("the end of the context", answers({"choices": [_cut()]}), "a limit of its own",
            models={"data": [{"id": "m", "max_model_len": 5}]}),
     _sound("the prompt as sent", _used(prompt_tokens=3), "an added BOS"),
+    _bad("a token without any likelihood", _measured(3, -9999.0), _ZERO, "an unlikely token", "vLLM", measured=True),
+    _sound("an unlikely token", _measured(3, -9998.0), "a token without any likelihood", measured=True),
     _sound("a measured prompt", _measured(3), "a measured prompt that is cut", measured=True),
     _sound("the model by its name", answers({**SOUND, "model": "m"}), "another model"),
     _sound("a name of 200", choice(), "a long name", models={"data": [{"id": "org/m" * 40}]}),

@@ -1,19 +1,20 @@
 """Tasks whose worked examples hold the very question that is asked after them, and a sound one."""
 
-import json
 from functools import partial
 from pathlib import Path
 
 import tiny
 
-from corpus.asking import read_codes
-from corpus.cases import Case, Found, Run
+from corpus.asking import OWN_TASK, look
+from corpus.cases import Case
+
+__all__ = ("CASES", "look")
 
 # Two worked examples before each of five questions: of these very questions, as a few-shot sampler draws them.
 _TASK = '''"""Sums."""
 from baseline_bench.core.types import Message, Problem, Sampling
 from baseline_bench.tasks._answers import READER, grade
-LABEL, SAMPLING = "sums@v1", Sampling(max_tokens=4)
+LABEL, SAMPLING = "sums@v1", Sampling(max_tokens=16)
 def problems(split):
     return [Problem(f"test-{n}", f"What is {n}+3?", str(n + 3), "") for n in range(5)]
 def messages(problem):
@@ -22,21 +23,10 @@ def messages(problem):
 '''
 
 
-def look(folder: Path, run: Run) -> list[Found]:
-    """What `baseline` finds before the run; the row carries the code."""
-    words = ("--task", "./sums.py", "--engine", "scripted", "--json")
-    status, out, _ = run(folder, "baseline", "model", *words)
-    assert status == 0
-    found = [one for one in read_codes(out) if not one[0].startswith("answers-")]  # those of a script
-    row = json.loads(next(folder.glob("leaderboards/*/*.json")).read_text())["result"]["checks"]["findings"]
-    assert {code for code, _ in found} <= set(row)
-    return found
-
-
 def _with_examples(numbers: tuple[int, ...], folder: Path) -> Path:
-    tiny.build(folder / "model")
-    (folder / "sums.py").write_text(_TASK.replace("EXAMPLES", str(numbers)))
-    return folder
+    model = tiny.build(folder / "model")
+    (folder / OWN_TASK).write_text(_TASK.replace("EXAMPLES", str(numbers)))
+    return model
 
 
 CASES = (
