@@ -166,6 +166,8 @@ def match_recorded_settings(folder: Path, settings: Mapping[str, Value]) -> dict
     A run records a task as it was given, by name or file; one finished by older versions lacks the model's identity.
     """
     matched = dict(settings)
+    if not (folder / "run.json").is_file():
+        return matched
     with suppress(BenchError, KeyError, TypeError):
         recorded = read_json(folder / "run.json")["settings"]
         if plugins.name_task(recorded["task"]) == plugins.name_task(str(settings["task"])):

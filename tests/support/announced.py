@@ -5,7 +5,7 @@ import re
 _ANNOUNCEMENT = re.compile(
     r"(model|base) .+: looking for it, fetching what is missing|engine \S+(, |: loading )|the engine restarts for "
     r"|measuring reference |training .+ rows$|merging |trying |grading |comparing |checking |computing |looking for "
-    r"|rendering |withdrawing |importing |verifying |reading "
+    r"|rendering |withdrawing |importing |verifying |reading |asking [\d,]+ questions$"
     r"|.+ was (finished|trained) before; |.+: ([\d,]+ requests|loading the base, preparing the examples)$"
     r"|bench\.toml names |questions are shown by their ids|solutions are not measured"
 )

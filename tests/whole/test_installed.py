@@ -184,9 +184,8 @@ def test_a_core_install_compares_rows_and_checks_their_board(wheel, python, tmp_
     assert "2 of 141 shown" in answers
     assert run([*bench, "board", "--check"], tmp_path) == ""
     ask = "from baseline_bench.core.errors import suggest_extra; print(suggest_extra('figures'), end='')"
-    assert (
-        run([python, "-c", ask], tmp_path) == f"{python} -m pip install 'baseline-bench[figures]'"
-    )  # no clone is here
+    advice = run([python, "-c", ask], tmp_path)  # without a clone, and from outside the environment
+    assert advice == "env/bin/python -m pip install 'baseline-bench[figures]'"
 
 
 def test_an_outcome_on_two_logs_is_a_minute_away_from_nothing(wheel, tmp_path, monkeypatch):
