@@ -1,7 +1,6 @@
-"""Load a model's config.json as transformers reads it. Imports transformers, and no torch."""
+"""Find what transformers does not accept in a config.json. Imports transformers, and no torch."""
 
 from pathlib import Path
-from typing import Any
 
 from baseline_bench.core.errors import describe_error
 from baseline_bench.models.weights import read_config
@@ -16,13 +15,6 @@ CONFIG_ERRORS = (
 """What transformers raises for a config.json that it does not know or accept."""
 
 RESTORE_CONFIG = "restore the config.json that the weights were saved with"
-
-
-def load_config(folder: Path) -> Any:
-    """Load config.json, with one text model in it; raises one of `CONFIG_ERRORS`."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    config.get_text_config().to_dict()  # several of them are a ValueError, what is no configuration an AttributeError
-    return config
 
 
 def find_config_fault(folder: Path) -> str | None:

@@ -15,10 +15,10 @@ import torch
 import transformers
 from baseline_bench.core.errors import BenchError, describe_error, first_line
 from baseline_bench.core.findings import Finding, build_finding, build_unchecked
-from baseline_bench.models.model_config import CONFIG_ERRORS, RESTORE_CONFIG, load_config
+from baseline_bench.models.model_config import CONFIG_ERRORS, RESTORE_CONFIG
 from baseline_bench.models.silence import silence_libraries
 from baseline_bench.models.weights import WRAPPER_NAME, Tensor, read_config, read_tensors
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.pytorch_utils import Conv1D
@@ -128,7 +128,7 @@ def _build_network(folder: Path) -> tuple[Any, str | None]:
     """Build a model on torch's meta device, without weights; None if transformers cannot, and its error."""
     with silence_libraries():
         try:
-            config = load_config(folder)
+            config = _load_valid_config(folder)
             if _find_excess(config, read_tensors(folder)) is not None:
                 return None, None
             with torch.device("meta"):
@@ -140,9 +140,16 @@ def _build_network(folder: Path) -> tuple[Any, str | None]:
 def _load_config(folder: Path) -> Any:
     """Load a checkpoint's configuration; None if transformers cannot."""
     try:
-        return load_config(folder)
+        return _load_valid_config(folder)
     except CONFIG_ERRORS:
         return None
+
+
+def _load_valid_config(folder: Path) -> Any:
+    """Load config.json, with one text model in it; raises one of `CONFIG_ERRORS`."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config.get_text_config().to_dict()  # several of them are a ValueError, what is no configuration an AttributeError
+    return config
 
 
 def _find_excess(config: Any, tensors: Sequence[Tensor]) -> str | None:
