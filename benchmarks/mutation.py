@@ -85,6 +85,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/rendering/test_leaderboard.py",
         "tests/results/test_history.py",
         "tests/evaluation/test_regrading.py",
+        "tests/commands/test_store.py",
         "tests/whole/test_tampering.py",
     ),
     "harness/rendering/stray_files.py": ("tests/rendering/test_checking.py", "tests/results/test_history.py"),
