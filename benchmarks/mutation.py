@@ -98,7 +98,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "harness/results/candidate.py": ("tests/results/test_candidate.py",),
     "harness/results/duplicates.py": ("tests/rendering/test_checking.py",),
-    "harness/results/entries.py": ("tests/results/test_entries.py", "tests/results/test_merging_branches.py"),
+    "harness/results/entries.py": (
+        "tests/results/test_entries.py",
+        "tests/results/test_merging_branches.py",
+        "tests/results/test_verification.py",
+    ),
     "harness/results/retractions.py": ("tests/results/test_retractions.py",),
     "harness/training/contamination.py": ("tests/training/test_leaks.py", "tests/training/test_origins.py"),
     "tasks/_answers.py": ("tests/tasks/test_answers.py", "tests/tasks/test_answer_properties.py"),
