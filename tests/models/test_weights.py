@@ -192,6 +192,18 @@ def test_a_header_that_places_its_tensors_wrongly_is_broken(tmp_path, table, siz
         weights.read_header(tmp_path / "model.safetensors")
 
 
+def test_a_header_may_be_as_long_as_the_limit_and_no_longer(tmp_path, monkeypatch):
+    """It is refused by its length alone, before it is parsed."""
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(safetensors({"a": row("F32", [1], 0, 4)}, b"\0" * 4))
+    length = int.from_bytes(file.read_bytes()[:8], "little")
+    monkeypatch.setattr(weights, "_LONGEST_HEADER", length)
+    assert [tensor.name for tensor in weights.read_header(file)] == ["a"]
+    monkeypatch.setattr(weights, "_LONGEST_HEADER", length - 1)
+    with pytest.raises(ValueError, match=f"a header of more than {length - 1:,} bytes"):
+        weights.read_header(file)
+
+
 def test_a_sound_header_gives_every_tensor_its_place(tmp_path):
     """In the order of the bytes, whatever the header's; a nibble, a scalar, nothing and 64 dimensions are sound."""
     table = {

@@ -379,6 +379,18 @@ def test_entries_of_the_base_are_trusted_and_others_are_not(claims: Path, monkey
     assert len(audited) == 2
 
 
+def test_an_entry_of_the_base_that_cannot_be_read_counts_as_checked(claims: Path, git: Callable[..., str]) -> None:
+    """It is a fault, and not among those that are taken as the base holds them."""
+    folder = claims.parent.parent
+    sound = checking.check_leaderboards(folder, base="main")
+    next((folder / "counting").glob("*-base-*.json")).write_text("{}\n")
+    git("add", "-A")
+    git("commit", "-qm", "damage")
+    damaged = checking.check_leaderboards(folder, base="HEAD")
+    assert [part.checked.split(" entries")[0] for part in (sound, damaged)] == ["checked 0", "checked 1"]
+    assert any("-base-" in fault.file for fault in damaged.faults)
+
+
 @pytest.mark.parametrize(
     "damage",
     [

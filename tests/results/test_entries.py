@@ -1,5 +1,6 @@
 """An entry survives its file, whatever it is called, and its parts fit one another before it is written."""
 
+import errno
 import gzip
 import hashlib
 import json
@@ -30,6 +31,18 @@ def test_an_entry_is_written_read_and_verified(tmp_path: Path) -> None:
     lines = decompress_file(completions_path(path))
     assert parse_completions(lines, "here") == answers()
     assert sorted(item.name for item in path.parent.iterdir()) == [path.name, completions_path(path).name]
+
+
+def test_a_full_disk_is_named_where_no_companion_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files to take back are not there, which hides no error."""
+
+    def fill(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(companions, "write_companions", fill)
+    with pytest.raises(OSError, match="No space left"):
+        add(tmp_path)
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
 
 
 def test_a_file_is_named_by_its_own_bytes() -> None:

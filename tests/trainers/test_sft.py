@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import tiny_training
@@ -9,7 +10,8 @@ import torch
 from baseline_bench.core.errors import BenchError
 from baseline_bench.core.types import TrainingExample
 from baseline_bench.models import weight_checks
-from baseline_bench.trainers import _network, _sft, full
+from baseline_bench.trainers import _device, _masks, _network, _sft, full
+from baseline_bench.trainers._packing import count_tokens, pack_examples
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -203,6 +205,72 @@ def test_frozen_parameters_are_not_counted_as_trained(base, tmp_path):
     rows, options = tiny_training.rows(base, 2), tiny_training.full(max_steps=1)
     made = tiny_training.run(tiny_training.changed(freeze), base, rows, tmp_path, options).trained
     assert made.parameters - made.trainable == 512 * 128
+
+
+class EagerGraphs:
+    """Stands in for recorded passes without a GPU: each adds to the gradients where they were when it was recorded."""
+
+    def __init__(self, predictions, network, dtype):
+        self.predictions, self.network, self.dtype = predictions, network, dtype
+        self.sizes, self.places = set(), []
+
+    def record(self, groups):
+        """Run every pass once, as a warm-up does."""
+        for rows in groups:
+            self.sizes.add(count_tokens(rows))
+            self._run(pack_examples(rows), 1.0)
+        self.places = self._find_places()
+
+    def backward(self, packed, share):
+        """Run a pass of a recorded size."""
+        assert (packed.ids.shape[1], len(packed.predict)) in self.sizes
+        assert self._find_places() == self.places
+        return self._run(packed, share)
+
+    def _find_places(self):
+        return [parameter.grad.data_ptr() for parameter in self.network.parameters()]
+
+    def _run(self, packed, share):
+        mask = _masks.build_masks(self.network.config, packed.positions, self.dtype)
+        loss = torch.nn.functional.cross_entropy(self.predictions(packed, mask), packed.labels, reduction="sum") * share
+        loss.backward()
+        return loss.detach()
+
+
+def test_replayed_passes_train_as_plain_ones_and_find_the_gradients_where_they_were(base, tmp_path, monkeypatch):
+    """Every pass to come is recorded, recording leaves no gradient behind, and no step moves the gradients."""
+    monkeypatch.setattr(_sft, "CudaGraphs", EagerGraphs)
+    rows, options = tiny_training.rows(base, 6), tiny_training.full(batch=3, epochs=2, forward_tokens=128)
+
+    def train_replayed(job):
+        method = _sft.TrainingMethod("full", tiny_training.loaded, unwritten)
+        loop = _sft._TrainingLoop(job, method, _device.build_accelerator(options))
+        assert loop.graphs is None  # on a CPU
+        accelerator = loop.accelerator
+        loop.accelerator = SimpleNamespace(num_processes=1, device=torch.device("cuda"))
+        loop.graphs = loop._recorded()
+        loop.accelerator = accelerator
+        assert isinstance(loop.graphs, EagerGraphs)
+        return loop.run()
+
+    replayed = tiny_training.run(train_replayed, base, rows, tmp_path / "replayed", options)
+    plain = tiny_training.run(full.train, base, rows, tmp_path / "plain", options)
+    assert len(plain.steps) == 4
+    assert replayed.losses == pytest.approx(plain.losses, rel=1e-5)
+    assert replayed.norms == pytest.approx(plain.norms, rel=1e-4)
+
+
+def test_a_step_on_a_cpu_is_reported_before_the_next_begins(base, tmp_path):
+    """Nothing waits on a device, so nobody need wait for ten steps."""
+    stepped, seen = [], []
+    hook = register_optimizer_step_pre_hook(lambda *_: stepped.append(0))
+    try:
+        options = tiny_training.full(batch=1, max_steps=3)
+        rows = tiny_training.rows(base, 3)
+        tiny_training.run(full.train, base, rows, tmp_path, options, report=lambda step: seen.append(len(stepped)))
+    finally:
+        hook.remove()
+    assert seen == [1, 2, 3]
 
 
 def test_states_are_saved_at_every_interval_and_not_after_the_last_step(base, tmp_path, monkeypatch):
