@@ -187,7 +187,7 @@ def test_an_entry_point_that_exits_while_it_is_imported_is_named(guard, tmp_path
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "leaving", raising=False)
     status = main(["doctor", "./absent", "--task", "theirs"])
-    (line,) = capfd.readouterr().err.splitlines()
+    (*_, line) = capfd.readouterr().err.splitlines()
     assert status == 1
     assert ("theirs" in line) == (guard == "")
 
