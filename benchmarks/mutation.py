@@ -55,7 +55,10 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/analysis/test_outcomes.py",
     ),
     "harness/core/records.py": ("tests/core/test_records.py", "tests/results/test_entries.py"),
-    "harness/evaluation/engine_pool.py": ("tests/evaluation/test_engine_pool.py",),
+    "harness/evaluation/engine_pool.py": (
+        "tests/core/test_early_processes.py",
+        "tests/evaluation/test_engine_pool.py",
+    ),
     "harness/evaluation/entry_builder.py": ("tests/evaluation/test_entry_builder.py",),
     "harness/evaluation/evaluate.py": ("tests/evaluation/test_evaluate.py", "tests/evaluation/test_solutions.py"),
     "harness/evaluation/protocol.py": ("tests/evaluation/test_protocol.py", "tests/evaluation/test_evaluate.py"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,6 +39,7 @@ QUICK = ("--task", "word-problems", "--engine", "scripted", "--limit", "5", "--j
         ({"lora_alpha": 9}, ("lora_alpha", "8", "9")),
         ({"revision": "v2"}, ("revision", "unset", "v2")),
         ({"base_model_name_or_path": "moved", "inference_mode": False}, None),
+        ({"use_rslora": False, "rank_pattern": None, "revision": ""}, None),
     ],
 )
 def test_an_unmerged_adapter_is_a_part(
@@ -51,6 +53,11 @@ def test_an_unmerged_adapter_is_a_part(
     assert one.compare(other) == ({} if expected is None else {"unmerged adapter": [expected]})
     assert models_of.resumes(tmp_path / "run", one, other, ["unmerged adapter"]) == (expected is None)
     assert models_of.list_changed(one, models_of.describe(models_of.base())) == ["unmerged adapter"]
+
+
+def test_a_number_of_the_configuration_is_stored_as_a_number() -> None:
+    """As JSON writes it; only what JSON has no number for is a text."""
+    assert identity._flatten({"a": 0.5, "b": {"c": 2}, "d": math.inf}) == {"a": 0.5, "b.c": 2, "d": "inf"}
 
 
 def test_both_values_of_a_setting_are_known_although_one_is_the_default(tmp_path: Path) -> None:

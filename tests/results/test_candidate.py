@@ -219,12 +219,20 @@ def test_an_entry_tells_how_its_weights_were_made(tmp_path, losses):
     assert len(list(tmp_path.glob("2026*"))) == 3
 
 
-@pytest.mark.parametrize("over", [{"candidate": None}, {"merge": None, "step": None}])
-def test_an_adapter_from_elsewhere_and_whole_weights_have_their_parts(tmp_path, losses, over):
+@pytest.mark.parametrize(
+    ("over", "weights"),
+    [
+        ({"candidate": None}, None),
+        ({"merge": None, "step": None}, MERGE.merged_sha256),
+        ({"merge": None, "step": 5}, sha("the last step's")),
+    ],
+    ids=["an adapter from elsewhere", "whole weights", "whole weights of a step on the way"],
+)
+def test_an_adapter_from_elsewhere_and_whole_weights_have_their_parts(tmp_path, losses, over, weights):
     """No candidate where nothing was trained here, and then no history; no merge where nothing was merged."""
     beside = None if "candidate" in over else losses
     if "merge" in over:
-        over = {**over, "candidate": replace(made(losses), kind="full", weights_sha256=MERGE.merged_sha256)}
+        over = {**over, "candidate": replace(made(losses), kind="full", weights_sha256=weights)}
     path = entries.write_entry(trained(losses, **over), answers(), tmp_path, beside)
     assert entries.read_entry(path).result.training == trained(losses, **over).result.training
     assert entries.verify_entry(path, regrade) == []
@@ -235,6 +243,7 @@ def test_an_adapter_from_elsewhere_and_whole_weights_have_their_parts(tmp_path, 
     [
         (lambda of: replace(of, timings=replace(of.timings, generated_tokens=23)), "generated_tokens"),
         (lambda of: with_training(of, step=6), "that step"),
+        (lambda of: with_training(of, step=None, merge=None, candidate=whole(of)), "weights that answered"),
         (lambda of: with_training(of, merge=replace(MERGE, base_sha256=sha("other"))), "merge.base_sha256"),
         *(
             (lambda of, key=key: with_cost(of, **{key: 3}), f"cost.{key}")
@@ -246,6 +255,11 @@ def test_what_an_entry_says_twice_must_agree(tmp_path, losses, change, name):
     """Training, totals and tokens, though every digest fits: by the audit that check, comment and verification use."""
     path = entries.write_entry(change(trained(losses)), answers(), tmp_path, losses)
     assert [name in fault for fault in entries.verify_entry(path)] == [True]
+
+
+def whole(of: Entry) -> Candidate:
+    """The entry's candidate as other whole weights."""
+    return replace(of.result.training.candidate, kind="full", weights_sha256=sha("other"))
 
 
 def with_training(of: Entry, **changes) -> Entry:
