@@ -37,6 +37,7 @@ def main() -> None:
         attn_implementation=settings["attention"],
         local_files_only=True,
         use_safetensors=True,
+        trust_remote_code=False,
     )
     network.config.use_cache = False
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
@@ -44,7 +45,9 @@ def main() -> None:
         model=network,
         args=SFTConfig(output_dir=str(OUTPUT_FOLDER), use_cpu=not accelerated, **settings["arguments"]),
         train_dataset=Dataset.from_list(_read_rows("rows.jsonl")),
-        processing_class=AutoTokenizer.from_pretrained(settings["base"], local_files_only=True),
+        processing_class=AutoTokenizer.from_pretrained(
+            settings["base"], local_files_only=True, trust_remote_code=False
+        ),
         peft_config=LoraConfig(**settings["lora"]) if settings["lora"] else None,
         callbacks=[StepTimer()],
     )

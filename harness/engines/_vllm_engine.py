@@ -237,7 +237,7 @@ def load(model: Model, options: Options) -> VllmGenerator:
         raise BenchError(what, needs.LOWER_MEMORY) from error
     if lora is not None:
         settings["adapter"] = lora.sha256
-    tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
     generator = VllmGenerator(engine, tokenizer, settings, options.adapter)
     generator.require_finite()
     _refuse_counted_nans(engine.llm_engine.engine_core)

@@ -242,7 +242,7 @@ def load(model: Model, options: Options) -> ServerGenerator:
     """Find the model on the server; BenchError if no server answers, or it serves another model or several."""
     client = _Client(options)
     name, context = _choose_served(client.send("GET", "models", None), options)
-    tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
     vocabulary = max(len(tokenizer), _read_vocabulary_size(model))
     return ServerGenerator(client, tokenizer, options, _ServedModel(name, client.read_version(), context, vocabulary))
 

@@ -224,7 +224,7 @@ def load(model: Model, options: Options) -> TransformersGenerator:
 def _load_network(model: Model, device: torch.device, dtype: str) -> tuple[Any, Any]:
     """Load the network, in evaluation mode on the device, and the tokenizer."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
         network, loading_info = AutoModelForCausalLM.from_pretrained(
             model.folder,
             dtype=DTYPES[dtype],

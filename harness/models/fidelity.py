@@ -63,7 +63,9 @@ def measure_fidelity(
         raise BenchError("there is no probe to compare the merged model on", "give at least one prompt")
     device = _choose_device()
     positions = sum(min(len(ids), LAST_POSITIONS) for ids in probes)
-    vocabulary = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config().vocab_size
+    vocabulary = (
+        AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False).get_text_config().vocab_size
+    )
     machine.require_memory(4 * positions * vocabulary, f"comparing {positions} positions over {vocabulary} tokens")
     try:
         references = list(_compute_logits(_load_unmerged(base, adapter, device, options), probes, LAST_POSITIONS))
@@ -176,9 +178,8 @@ def _restore_weights(
 def _build_without_weights(base: Path) -> Any:
     """Build a base's network in fp32 with its computed buffers and without weights."""
     with init_empty_weights(include_buffers=False):
-        return AutoModelForCausalLM.from_config(
-            AutoConfig.from_pretrained(base, local_files_only=True), dtype=torch.float32
-        )
+        config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
 
 
 def _find_stored_dtype(base: Path) -> torch.dtype:
@@ -198,10 +199,12 @@ def _load_merged(folder: Path, device: torch.device, options: MergeOptions) -> A
 def _load_network(folder: Path, device: torch.device, **load_options: Any) -> Any:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None:
         load_options["attn_implementation"] = "eager"  # other implementations ignore the cap
-    network = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, **load_options)
+    network = AutoModelForCausalLM.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, **load_options
+    )
     return network if "device_map" in load_options else network.to(device)
 
 

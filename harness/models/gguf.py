@@ -56,9 +56,13 @@ def _write_checkpoint(file: Path, folder: Path) -> None:
     gguf_tokenizer.save_tokenizer(_read_vocabulary(reader), folder)
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
-        config = AutoConfig.from_pretrained(**source)
+        config = AutoConfig.from_pretrained(**source, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
-            **source, config=config, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+            **source,
+            config=config,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.bfloat16,
+            trust_remote_code=False,
         )
     except (ValueError, NotImplementedError) as error:
         raise BenchError(f"transformers cannot unpack {file} ({error})", "use a newer transformers") from error

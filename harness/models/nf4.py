@@ -21,9 +21,9 @@ def list_quantised_weights(base: Path, names: Iterable[str]) -> frozenset[str]:
     Raises:
         BenchError: it quantises a weight that the files do not hold.
     """
-    config = AutoConfig.from_pretrained(base, local_files_only=True)
+    config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     skipped = [*get_keys_to_not_convert(model), *(model._keep_in_fp32_modules or ())]
     quantised = {
         f"{name}.weight"

@@ -132,7 +132,7 @@ def _build_network(folder: Path) -> tuple[Any, str | None]:
             if _find_excess(config, read_tensors(folder)) is not None:
                 return None, None
             with torch.device("meta"):
-                return AutoModelForCausalLM.from_config(config), None
+                return AutoModelForCausalLM.from_config(config, trust_remote_code=False), None
         except Exception as error:  # noqa: BLE001  # as above
             return None, describe_error(error)
 

@@ -1,5 +1,6 @@
 """A config.json with a wrong value is named, with what is wrong in it, wherever a model is loaded."""
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from baseline_bench.core.types import Model
 from baseline_bench.engines import transformers as engine
 from baseline_bench.models import model_config, tensor_check
 from baseline_bench.models.tokenizer import load_tokenizer
+from paths import ROOT
 from tiny_study import bench
 
 # Values that the configuration's class refuses, and values that only the network refuses.
@@ -33,6 +35,9 @@ OF_THE_NETWORK: tuple[dict[str, Any], ...] = (
     {"text_config": {"a": 1}},
 )
 SOUND: tuple[dict[str, Any], ...] = ({"rms_norm_eps": 1e-5}, {"hidden_act": "gelu"}, {"model_type": "of-next-year"})
+
+_LOADERS = ("from_pretrained", "from_config")
+_AUTO_CLASSES = ("AutoConfig", "AutoModelForCausalLM", "AutoTokenizer", "AutoProcessor")
 
 
 def _name(values: dict[str, Any]) -> str:
@@ -115,3 +120,37 @@ def test_a_training_names_the_configuration_of_its_base(values, tmp_path, capfd)
 def test_an_error_is_one_line_with_its_class(error, text):
     """A KeyError's text alone says nothing."""
     assert describe_error(error) == text
+
+
+def test_code_from_a_model_s_folder_never_runs(tmp_path, monkeypatch):
+    """Transformers would ask on the terminal, and run it for a "y": every engine and check refuses it."""
+    mark = tmp_path / "ran"
+    model = build(tmp_path / "model", {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}})
+    (model.folder / "own.py").write_text(
+        f"open({str(mark)!r}, 'w').close()\nfrom transformers import PreTrainedConfig\n"
+        "class Config(PreTrainedConfig): model_type = 'own'\n"
+    )
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "y")
+    load_tokenizer(model)
+    with pytest.raises(BenchError):
+        engine.load(model, engine.Options(device="cpu"))
+    assert (asked, mark.exists()) == ([], False)
+
+
+def test_every_model_is_loaded_without_its_own_code():
+    """Each call of transformers' Auto classes says so, since their default asks on the terminal."""
+    files = [file for part in ("harness", "tasks", "trainers") for file in (ROOT / part).rglob("*.py")]
+    calls = [
+        (file.name, node)
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LOADERS
+        if isinstance(node.func.value, ast.Name) and node.func.value.id in _AUTO_CLASSES
+    ]
+    assert len(calls) > 10
+    assert [
+        (name, call.lineno)
+        for name, call in calls
+        if ("trust_remote_code", "False") not in [(word.arg, ast.unparse(word.value)) for word in call.keywords]
+    ] == []
