@@ -49,7 +49,7 @@ _DIGIT = re.compile(r"[0-9]")
 _BARE_NUMBER = re.compile(r"[^A-Za-z0-9]*[0-9][^A-Za-z]*")
 _SENTENCE_END = re.compile(r"[.!?]\s|\n")
 _FINAL_TOTAL = re.compile(r"\bfinal (?=(?:result|total|amount|value)\b)", re.IGNORECASE)
-_CONCLUSION = re.compile(r"\b(?:so|thus|therefore|hence)\b|(?<![^\n])A:", re.IGNORECASE)
+_CONCLUSION = re.compile(r"\b(?:so|thus|therefore|hence)\b|(?<![^\n])A:(?=[^:\n]*\n*\Z)", re.IGNORECASE)
 _KNOWN_QUANTITY = re.compile(r"(?<=[0-9] )((?!each\b)[A-Za-z'-]{1,20} for the )[0-9]+(?= [a-z])")
 # A whole statement of another answer: a number at the end of the text may be cut short.
 _CORRECTION = re.compile(
@@ -154,7 +154,7 @@ def _find_next_problem(visible: str) -> int:
                 return opening.start()
         # After "Question 1: ...", "Question 2: ..." is a step of the same solution, whose cues are no final answers.
         if not (numbered and is_numbered) and (
-            _CORRECTION.search(part)
+            _CORRECTION.search(_FINAL_TOTAL.sub("", part))
             if opening["short"]
             else _answers_v1.read_cue(part) or (start == 0 and _BARE_NUMBER.fullmatch(part))
         ):
