@@ -37,6 +37,7 @@ class FolderLock:
         holder = {"host": socket.gethostname(), "pid": os.getpid(), "boot": _read_boot_id()}
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, json.dumps(holder).encode() + b"\n", 0)
+        os.fsync(self._descriptor)  # or an NFS client keeps it to itself for a while
 
     def close(self) -> None:
         """Delete the file and release the lock; may be called twice."""
@@ -59,7 +60,7 @@ def _open_and_lock(path: Path, *, wait: bool) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             _lock_descriptor(descriptor, wait=wait)
-            if _is_same_file(path, descriptor):
+            if _still_has_name(path, descriptor):
                 return descriptor
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
@@ -80,11 +81,18 @@ def _lock_descriptor(descriptor: int, *, wait: bool) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
-def _is_same_file(path: Path, descriptor: int) -> bool:
+def _still_has_name(path: Path, descriptor: int) -> bool:
+    """Return whether the open file is the one of this name; make an empty file of the name where there is none.
+
+    An NFS client answers `stat` and a plain `open` from what it remembers of the folder, which another host may have
+    changed. It must ask the server to create a file exclusively, and then remembers the answer.
+    """
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    except FileExistsError:
+        with suppress(FileNotFoundError):
+            return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    return False
 
 
 def _describe_holder(descriptor: int) -> str:
@@ -94,7 +102,7 @@ def _describe_holder(descriptor: int) -> str:
         own = (socket.gethostname(), _read_boot_id())
         where = "this host" if (holder["host"], holder["boot"]) == own else f"{holder['host']!r:.80}"
         return f"process {int(holder['pid'])} on {where}"
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):  # OSError: an NFS file that its holder deleted
         return "another process"
 
 

@@ -74,6 +74,37 @@ def test_a_lock_on_a_deleted_file_is_no_lock(tmp_path: Path, monkeypatch: pytest
         assert (tmp_path / LOCK_FILE).exists()
 
 
+def test_an_nfs_client_that_remembers_a_deleted_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shows the old file by `stat` until it asks the server to create one exclusively: the old one is no lock."""
+    path, lock, plain_open, plain_stat = tmp_path / LOCK_FILE, locks._lock_descriptor, os.open, os.stat
+    remembered: list[os.stat_result] = []
+    taken: list[int] = []
+
+    def lock_late(descriptor: int, *, wait: bool) -> None:
+        if not taken:
+            remembered.append(os.fstat(descriptor))
+            path.unlink()  # by another host
+        taken.append(descriptor)
+        lock(descriptor, wait=wait)
+
+    def open_as_client(name: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_EXCL:
+            remembered.clear()
+        return plain_open(name, flags, mode)
+
+    def stat_as_client(name: Path, **options: bool) -> os.stat_result:
+        return remembered[0] if name == path and remembered else plain_stat(name, **options)
+
+    monkeypatch.setattr(locks, "_lock_descriptor", lock_late)
+    monkeypatch.setattr(os, "open", open_as_client)
+    monkeypatch.setattr(os, "stat", stat_as_client)
+    monkeypatch.setattr(os, "lstat", stat_as_client)
+    with FolderLock(tmp_path, wait=False):
+        assert len(taken) == 2
+        with pytest.raises(BenchError, match="this host"):
+            FolderLock(tmp_path, wait=False)
+
+
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     """A file elsewhere keeps its content."""
     (tmp_path / "mine").write_text("mine")
