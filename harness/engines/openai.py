@@ -29,6 +29,14 @@ _ANSWER_LIMIT = 32 * 2**20
 # Seconds before the next try, and the characters that one token may decode to.
 _LONGEST_PAUSE, _TOKEN_CHARACTERS = 60.0, 256
 _LARGEST_LOGPROB = 1e9
+# What a server would else take from the model's generation_config.json, as `vllm serve` does; -1 keeps every token.
+_UNCHANGED_LOGITS = {
+    "top_k": -1,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
 # What vLLM's server writes for minus infinity, which JSON has not.
 _ZERO_LIKELIHOOD = -9999.0
 _NAME_CHARACTERS = 200
@@ -161,6 +169,7 @@ class ServerGenerator:
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p or 1.0,
+            **_UNCHANGED_LOGITS,
             "stop": list(sampling.stop) or None,
             "seed": sampling.seed_of(request.id),
             "stop_token_ids": list(stop_ids),

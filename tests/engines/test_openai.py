@@ -54,6 +54,17 @@ def test_a_sound_answer_is_read(model, choice, pauses):
     assert (generator.version, pauses) == ("vllm 0.26.1 (server)", [])
 
 
+def test_a_server_is_asked_to_leave_the_logits_as_they_are(model):
+    """Else `vllm serve` takes penalties from the model's generation_config.json, and no row would say so."""
+    bodies = []
+    with serve(lambda handler: (bodies.append(handler.asked), answered(CHOICE)(handler))) as endpoint:
+        ask(model, endpoint)
+    (body,) = bodies
+    neutral = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+    assert neutral.items() <= body.items()
+    assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.0, 1.0, 16)
+
+
 def test_text_without_ids_may_hold_half_a_surrogate_pair(model):
     """A server that cuts an emoji in two is graded as it answers."""
     choice = CHOICE | {"token_ids": None, "text": "\ud83d 18\u2028"}

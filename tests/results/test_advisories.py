@@ -77,6 +77,11 @@ def algebra(of: Result) -> Result:
     return replace(of, task=replace(of.task, name="math-500", reader="final-number@v1"))
 
 
+def served(of: Result) -> Result:
+    """A row of a server's answers."""
+    return replace(of, engine=replace(of.engine, name="openai"))
+
+
 def checked(of: Result) -> Result:
     """The same row with checks."""
     return replace(of, checks=CheckResults((), (), "finite"))
@@ -88,6 +93,7 @@ def checked(of: Result) -> Result:
         (thinking(result()), checked(thinking(result())), "thought-graded"),
         (half(result()), checked(half(result())), "logits-unchecked"),
         (algebra(result()), replace(algebra(result()), task=result().task), "reader-v1-algebra"),
+        (served(result()), result(), "server-penalties"),
     ],
 )
 def test_each_advisory_of_ours_has_a_row_and_a_sound_twin(affected: Result, sound: Result, name: str) -> None:

