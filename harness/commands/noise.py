@@ -169,9 +169,7 @@ def _generate_passes(
 
 def _read_engine_settings(folders: Sequence[Path]) -> dict[str, Value]:
     """Return the settings that all runs share, except how many GPUs shared the questions, or raise BenchError."""
-    first, *others = [
-        {**runs.read_json(folder / "engine.json"), **dict.fromkeys(runs.DEFAULT_SETTINGS)} for folder in folders
-    ]
+    first, *others = [{**runs.read_resolved(folder), **dict.fromkeys(runs.DEFAULT_SETTINGS)} for folder in folders]
     for folder, other in zip(folders[1:], others, strict=True):
         keys = sorted(key for key in {*first, *other} if first.get(key) != other.get(key))
         if keys:

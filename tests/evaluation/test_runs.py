@@ -280,6 +280,32 @@ def test_a_damaged_line_is_named(tmp_path, line, told):
             read()
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "3", '{"settings": 3}', '{"settings": null}'])
+def test_a_record_without_settings_is_a_damaged_run(tmp_path, text):
+    """JSON of another shape is no bug of bench's."""
+    with runs.Run(tmp_path, SETTINGS) as run:
+        run.append("test-0", ANSWER)
+    (tmp_path / "run.json").write_text(text)
+    for read in (lambda: runs.Run(tmp_path, SETTINGS), lambda: runs.read_task_name(tmp_path)):
+        with pytest.raises(BenchError) as raised:
+            read()
+        assert str(tmp_path / "run.json") in raised.value.what
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null"])
+def test_an_engine_s_record_that_is_no_object_is_a_damaged_run(tmp_path, text):
+    """Neither a resumed run nor its entry takes it for settings."""
+    with runs.Run(tmp_path, SETTINGS) as run:
+        run.append("test-0", ANSWER)
+        run.confirm({"device": "cpu"})
+    (tmp_path / "engine.json").write_text(text)
+    with runs.Run(tmp_path, SETTINGS) as run:
+        for read in (lambda: run.confirm({"device": "cpu"}), lambda: run.resolved):
+            with pytest.raises(BenchError) as raised:
+                read()
+            assert str(tmp_path / "engine.json") in raised.value.what
+
+
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
     """A file in the way is named."""
     (tmp_path / "file").write_text("")
