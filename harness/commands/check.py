@@ -75,9 +75,7 @@ def run(options: Options, console: Console) -> int:
     if options.task is not None:
         raise BenchError("--task goes with --data, and a recipe names its own", f"--set task={options.task}")
     recipe = recipes.read_recipe(str(options.recipe), options.sets, options.base)
-    base = recipes.resolve_path(recipe, "base")
-    if not registry.is_folder_name(base):  # a mistyped name is an error, a base that is not at hand only a finding
-        registry.require_model_name(base)
+    base = _read_base_name(recipe)
     task = plugins.load_task(recipes.resolve_path(recipe, "task"))
     from baseline_bench.training import data as training_data  # loads datasets
 
@@ -97,13 +95,26 @@ def run(options: Options, console: Console) -> int:
     else:
         findings += _check_rows(recipe, samples, model_tokenizer, model, console)
     findings += _check_leaks(samples, task, options.mirror, console)
-    data, scored_on = (recipes.resolve_path(recipe, key) for key in ("data", "task"))
-    if root := contamination.find_shared_origin(recipe.derived_from, data, scored_on):
-        findings.append(f"the data was made from items of {root}: scores on {recipe.task} would mean nothing")
+    findings += _check_origin(recipe)
     console.print(Text("\nfindings:", style="bold"))
     for finding in findings or ["nothing that would make this recipe train wrongly"]:
         console.print(Text(f"- {finding}", style="red" if findings else "green"))
     return 1 if findings else 0
+
+
+def _read_base_name(recipe: Recipe) -> str:
+    """Read the name or folder of the base; a mistyped name is an error, a folder that is absent only a finding."""
+    base = recipes.resolve_path(recipe, "base")
+    if not registry.is_folder_name(base):
+        registry.require_model_name(base)
+    return base
+
+
+def _check_origin(recipe: Recipe) -> list[str]:
+    """Report training data that was made from the items of the task that the candidate will be scored on."""
+    data, scored_on = (recipes.resolve_path(recipe, key) for key in ("data", "task"))
+    root = contamination.find_shared_origin(recipe.derived_from, data, scored_on)
+    return [f"the data was made from items of {root}: scores on {recipe.task} would mean nothing"] if root else []
 
 
 def count_steps(count: int, batch: int, epochs: float, max_steps: int | None) -> tuple[int, int]:
