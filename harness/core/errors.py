@@ -10,6 +10,9 @@ from pathlib import Path
 # Names or problems of one kind that a message shows.
 MAX_SHOWN = 5
 _LONGEST = 300
+_FINITE_ADVICE = (
+    "look at the weights with `bench doctor`; if they are sound, float16 may be too narrow: -o dtype=float32"
+)
 
 
 class BenchError(Exception):
@@ -37,8 +40,7 @@ class NotFiniteError(BenchError):
     """A model computes NaN or infinity, which makes its answers meaningless; the run ends."""
 
     def __init__(self, what: str, way_out: str | None = None) -> None:
-        advice = "look at the weights with `bench doctor`; if they are sound, float16 may be too narrow: -o dtype="
-        super().__init__(what, way_out or f"{advice}float32")
+        super().__init__(what, way_out or _FINITE_ADVICE)
 
 
 def combine_problems(problems: list[str], where: str, way_out: str) -> BenchError:

@@ -29,7 +29,8 @@ _ANSWER_LIMIT = 32 * 2**20
 # Seconds before the next try, and the characters that one token may decode to.
 _LONGEST_PAUSE, _TOKEN_CHARACTERS = 60.0, 256
 _LARGEST_LOGPROB = 1e9
-# What a server would else take from the model's generation_config.json, as `vllm serve` does; -1 keeps every token.
+# A server may take what a request leaves out from the model's generation_config.json, as `vllm serve` does. A top_k of
+# -1 keeps every token.
 _UNCHANGED_LOGITS = {
     "top_k": -1,
     "min_p": 0.0,
@@ -37,7 +38,7 @@ _UNCHANGED_LOGITS = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
-# What vLLM's server writes for minus infinity, which JSON has not.
+# What vLLM's server writes for minus infinity, because JSON has no such number.
 _ZERO_LIKELIHOOD = -9999.0
 _NAME_CHARACTERS = 200
 _CHECK_ENDPOINT = "check the endpoint; it should end in /v1"

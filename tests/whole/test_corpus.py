@@ -68,10 +68,10 @@ def test_score_and_baseline_find_what_doctor_finds(
 ):
     """The same codes and severities; a refusal ends in one line and makes no row.
 
-    `baseline` scores the base of an adapter with the adapter beside it, as the engine's option names it. The base is
+    `baseline` scores the base of an adapter with the adapter unmerged, as the engine's option names it. The base is
     then the user's own choice, whatever the adapter calls it.
     """
-    package(tmp_path / "installed", "beside", "[bench.engines]\nbeside = beside\n", asking.BESIDE)
+    package(tmp_path / "installed", "unmerged", "[bench.engines]\nunmerged = unmerged\n", asking.UNMERGED)
     monkeypatch.syspath_prepend(tmp_path / "installed")
     expected = [each for each in case.expected if command == "score" or each[0] != "other-base"]
     refused = any(severity == "refuse" for _, severity in expected)

@@ -8,7 +8,7 @@ from baseline_bench.models.weights import ADAPTER_CONFIG
 from corpus.cases import Found, Run
 
 # An engine that has the option `adapter`, as vLLM has, and answers from a script.
-BESIDE = '''"""Puts an adapter beside the weights."""
+UNMERGED = '''"""Applies an adapter without merging it into the weights."""
 from dataclasses import dataclass
 from baseline_bench.engines import scripted
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def score(command: str, candidate: Path, run: Run, *, refused: bool) -> list[Fou
     words = (*_name(candidate), "--engine", "transformers" if refused else "scripted")
     if command == "baseline" and (candidate / ADAPTER_CONFIG).is_file():
         adapter, _, base = _name(candidate)
-        words = (base, "--engine", "beside", "-o", f"adapter={adapter}")
+        words = (base, "--engine", "unmerged", "-o", f"adapter={adapter}")
     status, out, _ = run(candidate.parent, command, *words, *_choose_task(candidate), "--json")
     rows = list(candidate.parent.glob("leaderboards/*/*.json"))
     found = read_codes(out)
